@@ -1,0 +1,104 @@
+"""Readable oracles, one for each kernel, in plain NumPy with no trick of any kind."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+SQRT2 = np.sqrt(2.0)
+
+
+def _sigmoid_slope(x):
+    return special.expit(x) * special.expit(-x)
+
+
+def _normal_density(x):
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+ACTIVATIONS = {
+    "tanh": (np.tanh, lambda x: 1 / np.cosh(x) ** 2),
+    "linear": (lambda x: x, np.ones_like),
+    "relu": (lambda x: np.maximum(x, 0), lambda x: np.where(x > 0, 1.0, 0.0)),
+    "leaky_relu": (
+        lambda x: np.where(x > 0, x, 0.01 * x),
+        lambda x: np.where(x > 0, 1.0, 0.01),
+    ),
+    "sigmoid": (special.expit, _sigmoid_slope),
+    "hard_tanh": (lambda x: np.clip(x, -1, 1), lambda x: np.where(np.abs(x) < 1, 1.0, 0.0)),
+    "softsign": (lambda x: x / (1 + np.abs(x)), lambda x: 1 / (1 + np.abs(x)) ** 2),
+    "erf": (special.erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2))),
+    "gelu": (
+        lambda x: x * special.ndtr(x),
+        lambda x: special.ndtr(x) + x * _normal_density(x),
+    ),
+}
+
+
+def rnn_states(W, W_in, b, activation, inputs, x0, n_steps):
+    """States x_0 ... x_T of one draw, x_t = W s(x_{t-1}) + W_in u_t + b."""
+    s = ACTIVATIONS[activation][0]
+    states = [np.asarray(x0, dtype=float)]
+    for t in range(1, n_steps + 1):
+        drive = b if inputs is None else W_in @ inputs[t - 1] + b
+        states.append(W @ s(states[-1]) + drive)
+    return states
+
+
+def rnn_profile(W, W_in, b, activation, inputs, x0, v, n_steps, burn_in=0, jacobian="exact"):
+    """Log norm and log contribution of one draw and trajectory at lags 0 ... n_steps."""
+    s, slope = ACTIVATIONS[activation]
+    states = rnn_states(W, W_in, b, activation, inputs, x0, burn_in + n_steps)
+    last = burn_in + n_steps
+    delta = np.asarray(v, dtype=float)
+    log_norm, log_contribution = [], []
+    for lag in range(n_steps + 1):
+        k = last - lag
+        log_norm.append(np.log(np.linalg.norm(delta)))
+        term = np.outer(delta, s(states[k - 1])) if k > 0 else np.zeros_like(W)
+        log_contribution.append(np.log(np.linalg.norm(term)))
+        if lag < n_steps:
+            matrix = W.T if jacobian == "exact" else W
+            delta = slope(states[k - 1]) * (matrix @ delta)
+    return np.array(log_norm), np.array(log_contribution)
+
+
+def spectral_radius(W):
+    """Largest eigenvalue modulus of one matrix."""
+    return np.abs(np.linalg.eigvals(W)).max()
+
+
+def fake_measure(condition, settings, seed, start, stop):
+    """In the place of `vgcore.study.measure.measure`: cheap columns that tell where they are from.
+
+    Draw d has numbers of its own, which depend on the seed, the size and d; the rate adds the
+    spectral radius, so that a mix-up of conditions shows.
+    """
+    draw = np.arange(start, stop)
+    lags = np.array([0, 1, condition.n_steps])
+    address = [seed, condition.n_hidden]
+    noise = np.array([np.random.default_rng([*address, d]).standard_normal() for d in draw])
+    rate = noise + np.log(condition.spectral_radius)
+    n_lags = np.full(len(draw), condition.n_steps)
+    log_norm = np.outer(rate, lags).ravel()
+    return (
+        {
+            "draw": draw,
+            "rate": rate,
+            "rate_se": np.abs(noise),
+            "horizon": n_lags,
+            "censored": rate < 0,
+            "growth_horizon": n_lags,
+            "growth_censored": rate > 0,
+            "event": np.where(rate < 0, "vanish", "censored"),
+            "growing": rate > 0,
+            "rho": np.full(len(draw), condition.spectral_radius),
+            "log_norm_end": rate * condition.n_steps,
+        },
+        {
+            "draw": np.repeat(draw, len(lags)),
+            "lag": np.tile(lags, len(draw)),
+            "log_norm": log_norm,
+            "log_contribution": log_norm - 1.0,
+        },
+    )

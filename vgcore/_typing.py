@@ -1,0 +1,11 @@
+"""Array types of the code base; shapes are stated in the docstrings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Integers = npt.NDArray[np.int64]

@@ -1,0 +1,125 @@
+"""Argument checks that say what was found, what was expected, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def suggestion(name: object, valid: Iterable[str]) -> str:
+    """Say which valid name is nearest to `name`, and list them all."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}valid: {', '.join(names)}"
+
+
+def choice(argument: str, value: object, valid: Iterable[str]) -> str:
+    """Return `value` if it is one of the valid names."""
+    names = list(valid)
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{argument}: {value!r} is not known; {suggestion(value, names)}")
+    return value
+
+
+def integer(argument: str, value: object, *, least: int = 0, most: int | None = None) -> int:
+    """Return `value` as an int within [least, most]."""
+    expected = f"an integer of at least {least}" + ("" if most is None else f" and at most {most}")
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument}: found {value!r}, expected {expected}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{argument}: found {value!r}, expected {expected}") from None
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{argument}: found {number}, expected {expected}")
+    return number
+
+
+def least(argument: str, value: object, bound: float) -> float:
+    """Return `value` as a finite float of at least `bound`."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{argument}: found {value!r}, expected a number of at least {bound:g}"
+        ) from None
+    if not (number >= bound and np.isfinite(number)):
+        raise ValueError(f"{argument}: found {number}, expected a finite number >= {bound:g}")
+    return number
+
+
+def positive(argument: str, value: object) -> float:
+    """Return `value` as a finite float above zero."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise TypeError(f"{argument}: found {value!r}, expected a positive number") from None
+    if not (number > 0 and np.isfinite(number)):
+        raise ValueError(f"{argument}: found {number}, expected a finite number above 0")
+    return number
+
+
+def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
+    """Return `value` as the float32 or float64 dtype."""
+    try:
+        found = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{argument}: {value!r} is no dtype; use 'float32' or 'float64'") from None
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"{argument}: found {found}, expected float32 or float64")
+    return found
+
+
+def real_array(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{argument}: not a rectangular array ({error})") from None
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{argument}: found dtype {array.dtype}, expected real numbers; convert it with "
+            "np.asarray(..., dtype=np.float64)"
+        )
+    if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        array = array.astype(np.float64)
+    finite = np.isfinite(array)
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(
+            f"{argument}: found {array[where]} at index {where} ({(~finite).sum()} non-finite of "
+            f"{array.size}), expected finite numbers; remove or replace them"
+        )
+    return array
+
+
+def shaped(argument: str, value: object, shape: tuple[int | str, ...]) -> npt.NDArray[Any]:
+    """Return `value` as a finite real array of `shape`; a str in `shape` names a free axis."""
+    array = real_array(argument, value)
+    fits = array.ndim == len(shape) and all(
+        isinstance(want, str) or want == found for want, found in zip(shape, array.shape)
+    )
+    if not fits:
+        wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
+        raise ValueError(f"{argument}: found shape {array.shape}, expected {wanted}")
+    return array
+
+
+def broadcast(
+    argument: str, value: object, shape: tuple[int, ...], names: str
+) -> npt.NDArray[Any]:
+    """Return `value` broadcast (read-only) to `shape`, whose axes are called `names`."""
+    array = real_array(argument, value)
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(
+            f"{argument}: found shape {array.shape}, expected one that broadcasts to "
+            f"{names} = {shape}"
+        ) from None

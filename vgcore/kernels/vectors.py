@@ -1,0 +1,364 @@
+"""Vector and matrix routines on padded arrays, with an order of operations no processor changes.
+
+Every array here is *padded*: it is C-contiguous, and its last axis has a whole number of vectors of
+64 bytes (16 float32 or 8 float64), zero beyond the part in use. So no routine has a remainder loop.
+It should start on a 64-byte boundary: a load that straddles two cache lines takes twice as long.
+
+The routines are LLVM code on vectors of 64 bytes, whatever the processor offers. For AVX2 the
+compiler splits each operation in halves and gets the same bits as for AVX-512: the partial sums and
+the tree that adds them are written here, not chosen by the compiler. Each routine has a plain twin
+that says what it computes, and takes its place when Numba's compiler is switched off.
+
+The routines see bare pointers: nothing checks lengths or overlap, not even Numba's boundscheck.
+Keeping what their docstrings ask is the caller's part.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+from vgcore._typing import Array
+
+BYTES = 64  # the length of a vector, and the alignment of every row
+
+# Columns (in vectors) and partial sums of the blocks of `_vecmat`, widest first. Four chains of
+# fused multiply-adds hide their latency and fit the 16 registers of AVX2; eight spill, and take
+# 1.4 times as long. The block of eight columns is for AVX-512 alone, where some processors need
+# eight chains; it does to each column what the block of four does.
+_VECMAT_BLOCKS = ((8, 1), (4, 1), (2, 2), (1, 4))
+
+# Rows and columns (in vectors) of the tiles of `_matmat`, with and without AVX-512. An element is
+# one sum whatever the tile. On AVX2 the large tile spills and takes three times as long.
+_MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
+
+_CHAINS = 4  # partial sums of the routines that reduce one array
+
+
+def padded(n: int, dtype: npt.DTypeLike) -> int:
+    """Return `n` rounded up to a whole number of vectors of `dtype`."""
+    lanes = BYTES // np.dtype(dtype).itemsize
+    return -(-n // lanes) * lanes
+
+
+def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Return zeros that start on a 64-byte boundary; NumPy by itself promises 16 bytes."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    buffer = np.zeros(size + BYTES, np.uint8)
+    first = -buffer.ctypes.data % BYTES
+    return buffer[first : first + size].view(dtype).reshape(shape)
+
+
+class _Code:
+    """The body of one routine under construction: LLVM code on vectors of 64 bytes."""
+
+    def __init__(self, function: ir.Function, bits: int, wide: bool) -> None:
+        self.builder = ir.IRBuilder(function.append_basic_block())
+        self.scalar = ir.FloatType() if bits == 32 else ir.DoubleType()
+        self.lanes = 8 * BYTES // bits
+        self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.wide = wide
+        self.align = bits // 8  # promising 64 gains nothing, and a stray array would be a crash
+        self.zero = self.spread(ir.Constant(self.scalar, 0.0))
+
+    def variable(self, value: ir.Value) -> ir.AllocaInstr:
+        """Return a variable that holds `value`; LLVM keeps it in a register."""
+        slot = cgutils.alloca_once(self.builder, value.type)
+        self.builder.store(value, slot)
+        return slot
+
+    def spread(self, scalar: ir.Value) -> ir.Value:
+        """Return a vector with `scalar` in each lane."""
+        word = ir.IntType(32)
+        one = self.builder.insert_element(
+            ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(word, 0)
+        )
+        lanes = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, one, lanes)
+
+    def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """Return `pointer` moved by the sum of `offsets`, counted in what it points to."""
+        for offset in offsets:
+            if isinstance(offset, int):
+                offset = _int(offset)
+            pointer = self.builder.gep(pointer, [offset], inbounds=True)
+        return pointer
+
+    def load(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
+        """Return the vector at `pointer` moved by `offsets`."""
+        return self.builder.load(self.at(pointer, *offsets), align=self.align)
+
+    def store(self, value: ir.Value, pointer: ir.Value, *offsets: ir.Value | int) -> None:
+        """Store a vector at `pointer` moved by `offsets`."""
+        self.builder.store(value, self.at(pointer, *offsets), align=self.align)
+
+    def vectors(self, pointer: ir.Value) -> ir.Value:
+        """Return `pointer` as a pointer to vectors."""
+        return self.builder.bitcast(pointer, self.vector.as_pointer())
+
+    def width(self, *shape: ir.Value) -> ir.Value:
+        """Return how many vectors an array of `shape` holds."""
+        size = functools.reduce(self.builder.mul, shape)
+        return self.builder.udiv(size, _int(self.lanes))
+
+    def call(self, name: str, *vectors: ir.Value) -> ir.Value:
+        """Return an LLVM intrinsic of vectors; a plain external function is all it needs to be."""
+        kind = ir.FunctionType(self.vector, [self.vector] * len(vectors))
+        bits = 8 * BYTES // self.lanes
+        function = cgutils.get_or_insert_function(
+            self.builder.module, kind, f"llvm.{name}.v{self.lanes}f{bits}"
+        )
+        return self.builder.call(function, vectors)
+
+    def accumulate(self, total: ir.AllocaInstr, a: ir.Value, b: ir.Value) -> None:
+        """Add a * b to the variable `total`, rounding once."""
+        self.builder.store(self.call("fma", a, b, self.builder.load(total)), total)
+
+    def lanes_of(self, vector: ir.Value) -> list[ir.Value]:
+        """Return the scalars in a vector."""
+        return [
+            self.builder.extract_element(vector, ir.Constant(ir.IntType(32), lane))
+            for lane in range(self.lanes)
+        ]
+
+    @contextmanager
+    def steps(self, done: ir.AllocaInstr, total: ir.Value, size: int) -> Iterator[ir.Value]:
+        """Repeat the body at each multiple of `size` from the variable `done` while `size` fits."""
+        first, stop = self.builder.load(done), self.builder.sub(total, _int(size - 1))
+        with cgutils.for_range_slice(self.builder, first, stop, _int(size)) as (index, _):
+            yield index
+            self.builder.store(self.builder.add(index, _int(size)), done)
+
+
+def _int(value: int) -> ir.Constant:
+    return ir.Constant(ir.IntType(64), value)
+
+
+def _tree(parts: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+    """Join a power of two of values in a balanced tree."""
+    while len(parts) > 1:
+        parts = [join(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+def _write_vecmat(
+    code: _Code,
+    x: ir.Value,
+    _x_size: ir.Value,
+    M: ir.Value,
+    n: ir.Value,
+    P: ir.Value,
+    start: ir.Value,
+    _start_size: ir.Value,
+    y: ir.Value,
+    _y_size: ir.Value,
+) -> None:
+    """Write y = start + x[:n] @ M, where M is (n, P)."""
+    builder = code.builder
+    M, start, y = code.vectors(M), code.vectors(start), code.vectors(y)
+    width = code.width(P)
+    column_done = code.variable(_int(0))
+    for columns, parts in _VECMAT_BLOCKS[0 if code.wide else 1 :]:
+        with code.steps(column_done, width, columns) as column:
+            sums = [
+                [
+                    code.variable(code.zero if p else code.load(start, column, c))
+                    for p in range(parts)
+                ]
+                for c in range(columns)
+            ]
+            row_done = code.variable(_int(0))
+            for rows in sorted({parts, 1}, reverse=True):
+                with code.steps(row_done, n, rows) as row:
+                    for p in range(rows):
+                        i = builder.add(row, _int(p))
+                        factor = code.spread(builder.load(code.at(x, i)))
+                        M_row = code.at(M, builder.mul(i, width), column)
+                        for c in range(columns):
+                            code.accumulate(sums[c][p], factor, code.load(M_row, c))
+            for c, parts_of in enumerate(sums):
+                total = _tree([builder.load(part) for part in parts_of], builder.fadd)
+                code.store(total, y, column, c)
+    builder.ret_void()
+
+
+def _write_matmat(
+    code: _Code,
+    A: ir.Value,
+    m: ir.Value,
+    stride: ir.Value,
+    B: ir.Value,
+    n: ir.Value,
+    P: ir.Value,
+    C: ir.Value,
+    _C_rows: ir.Value,
+    _C_columns: ir.Value,
+) -> None:
+    """Write C = A[:, :n] @ B, where A is (m, stride) and B is (n, P)."""
+    builder = code.builder
+    B, C = code.vectors(B), code.vectors(C)
+    width = code.width(P)
+    row_sizes, column_sizes = _MATMAT_TILES[code.wide]
+    column_done = code.variable(_int(0))
+    for columns in column_sizes:
+        with code.steps(column_done, width, columns) as column:
+            row_done = code.variable(_int(0))
+            for rows in row_sizes:
+                with code.steps(row_done, m, rows) as row:
+                    lines = [builder.add(row, _int(r)) for r in range(rows)]
+                    A_rows = [code.at(A, builder.mul(line, stride)) for line in lines]
+                    sums = [[code.variable(code.zero) for _ in range(columns)] for _ in lines]
+                    with cgutils.for_range(builder, n) as inner:
+                        B_row = code.at(B, builder.mul(inner.index, width), column)
+                        values = [code.load(B_row, c) for c in range(columns)]
+                        for A_row, totals in zip(A_rows, sums, strict=True):
+                            factor = code.spread(builder.load(code.at(A_row, inner.index)))
+                            for value, total in zip(values, totals, strict=True):
+                                code.accumulate(total, factor, value)
+                    for line, totals in zip(lines, sums, strict=True):
+                        for c, total in enumerate(totals):
+                            code.store(builder.load(total), C, builder.mul(line, width), column, c)
+    builder.ret_void()
+
+
+def _write_max_abs(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
+    """Write the largest modulus in x."""
+    builder = code.builder
+
+    def larger(a: ir.Value, b: ir.Value) -> ir.Value:
+        return builder.select(builder.fcmp_ordered(">", b, a), b, a)
+
+    x, width, done = code.vectors(x), code.width(*shape), code.variable(_int(0))
+    tops = [code.variable(code.zero) for _ in range(_CHAINS)]
+    for size in (_CHAINS, 1):
+        with code.steps(done, width, size) as index:
+            for i, top in enumerate(tops[:size]):
+                value = code.call("fabs", code.load(x, index, i))
+                builder.store(larger(builder.load(top), value), top)
+    highest = _tree([builder.load(top) for top in tops], larger)
+    builder.ret(_tree(code.lanes_of(highest), larger))
+
+
+def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
+    """Write the sum of the squares of x."""
+    builder = code.builder
+    x, width, done = code.vectors(x), code.width(*shape), code.variable(_int(0))
+    sums = [code.variable(code.zero) for _ in range(_CHAINS)]
+    for size in (_CHAINS, 1):
+        with code.steps(done, width, size) as index:
+            for i, part in enumerate(sums[:size]):
+                value = code.load(x, index, i)
+                code.accumulate(part, value, value)
+    total = _tree([builder.load(part) for part in sums], builder.fadd)
+    builder.ret(_tree(code.lanes_of(total), builder.fadd))
+
+
+def _routine(
+    write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: bool
+) -> tuple[Any, Callable[..., ir.Value]]:
+    """Return the signature and the code of an intrinsic that calls the routine `write` makes.
+
+    The routine gets the address and the shape of each array. It is a function of its own, once in a
+    module, so that a kernel that calls it often stays small; LLVM puts it inline where that pays.
+    """
+    name = write.__name__.removeprefix("_write")
+    element: Any = getattr(arrays[0], "dtype", None)
+    for kind, ndim in zip(arrays, ndims, strict=True):
+        fits = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim == ndim
+        if not fits or kind.dtype != element or element not in (types.float32, types.float64):
+            raise TypingError(
+                f"{name}: found {', '.join(map(str, arrays))}, expected C-contiguous arrays of "
+                f"{ndims} axes, all float32 or all float64"
+            )
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        values = []
+        for kind, argument in zip(signature.args, args, strict=True):
+            array = context.make_array(kind)(context, builder, argument)
+            values += [array.data, *cgutils.unpack_tuple(builder, array.shape, kind.ndim)]
+        returned = context.get_value_type(element) if returns else ir.VoidType()
+        routine = ir.FunctionType(returned, [value.type for value in values])
+        symbol = f"vgcore{name}_{element}_{'_'.join(map(str, ndims))}"
+        function = cgutils.get_or_insert_function(builder.module, routine, symbol)
+        if function.is_declaration:
+            function.linkage = "linkonce_odr"
+            function.attributes.add("nounwind")
+            wide = "+avx512f" in context.codegen().magic_tuple()[2]
+            write(_Code(function, element.bitwidth, wide), *function.args)
+        value = builder.call(function, values)
+        return value if returns else context.get_dummy_value()
+
+    result: Any = element if returns else types.void
+    return result(*arrays), generate
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
+        y[:] = start + x[: M.shape[0]] @ M
+
+    def _matmat(A: Array, B: Array, C: Array) -> None:
+        C[:] = A[:, : B.shape[0]] @ B
+
+    def _max_abs(x: Array) -> Any:
+        return np.abs(x).max()
+
+    def _sum_squares(x: Array) -> Any:
+        return (x * x).sum()
+
+else:
+
+    @intrinsic
+    def _vecmat(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
+        """Set y = start + x[:n] @ M for padded M (n, P); y may be `start`, but not x or M."""
+        return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=False)
+
+    @intrinsic
+    def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
+        """Set C = A[:, :n] @ B for A (m, n or more), padded B (n, P), C (m, P) not A or B."""
+        return _routine(_write_matmat, (A, B, C), (2, 2, 2), returns=False)
+
+    @intrinsic
+    def _max_abs(typingctx: Any, x: Any) -> Any:
+        """Return the largest modulus in a padded array; NaN is passed over."""
+        return _routine(_write_max_abs, (x,), (getattr(x, "ndim", 0),), returns=True)
+
+    @intrinsic
+    def _sum_squares(typingctx: Any, x: Any) -> Any:
+        """Return the sum of the squares of a padded array, in its own dtype."""
+        return _routine(_write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=True)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _exponent(value: float) -> int:
+    """Return the e with 2**e <= |value| < 2**(e + 1); -1077 for 0, 1024 for inf."""
+    shift = 0 if abs(value) >= 2.0**-1022 else 54
+    bits = np.float64(value * 2.0**shift).view(np.int64)
+    return int((bits >> 52) & 0x7FF) - 1023 - shift
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scale_exact(x: Array, exponent: int) -> None:
+    """Multiply the C-contiguous `x` by 2**exponent: exact, or rounded once where it underflows."""
+    # A power of two beyond the range of one float takes several factors, the outermost ones last:
+    # whatever the first factor rounds is subnormal, and the next makes it 0, so none rounds twice.
+    step = -np.finfo(x.dtype).minexp
+    size = min(abs(exponent), 3 * step)
+    flat = x.reshape(x.size)
+    for part in range(1 + size // step):
+        power = step if part > 0 else size % step
+        bits = (1023 + (power if exponent > 0 else -power)) << 52
+        factor = x.dtype.type(np.int64(bits).view(np.float64))
+        for i in range(flat.size):
+            flat[i] *= factor
