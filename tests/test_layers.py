@@ -1,0 +1,90 @@
+"""Data flows one way: no module imports another that stands below it in this list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "vgcore"
+
+# Modules on one line do not import each other. Kernels are leaves: they see arrays and codes only.
+LAYERS = [
+    ["_version", "_typing", "errors", "checks", "streams"],
+    ["environment", "kernels.elementary", "kernels.vectors", "kernels.orthogonal"],
+    ["parallel", "activations", "kernels.radius"],
+    ["spectrum", "kernels.activate"],
+    ["mean_field", "kernels.rnn"],
+    ["initializers"],
+    ["cells"],
+    ["profile"],
+    ["study.config"],
+    ["study.plan"],
+    ["study.measure"],
+    ["study.store"],
+    ["study.engines"],
+    ["study"],
+    ["stats"],
+    ["figures"],
+    ["report.text"],
+    ["report"],
+    ["cli"],
+]
+RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name below vgcore."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of vgcore that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    known = modules()
+    below = {name.removeprefix("vgcore.") for name in names if name.startswith("vgcore.")}
+    return {name for name in below if name in known and name != "kernels"}
+
+
+def test_the_list_names_every_module_and_no_other():
+    assert set(RANK) == set(modules()) - {"", "kernels"}
+
+
+@pytest.mark.parametrize("module", sorted(RANK))
+def test_imports_point_up_the_list(module):
+    others = imports(modules()[module]) - {module}
+    below = {other for other in others if RANK[other] >= RANK[module]}
+    assert not below, f"{module} imports {below}"
+
+
+def test_the_order_catches_a_wrong_import(tmp_path):
+    wrong = tmp_path / "streams.py"
+    wrong.write_text("def f():\n    from vgcore import cells\n    import vgcore.study.plan\n")
+    assert imports(wrong) == {"cells", "study.plan"}
+    assert min(RANK[name] for name in imports(wrong)) > RANK["streams"]
+
+
+def test_only_kernels_are_jitted():
+    outside = [
+        name
+        for name, path in modules().items()
+        if not name.startswith("kernels")
+        and "numba" in path.read_text().split("import", 1)[-1]
+        and any(
+            isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba")
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+    ]
+    assert outside == []

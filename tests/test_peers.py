@@ -1,0 +1,73 @@
+"""The kernels against the same operations in other libraries, PyTorch's autograd among them."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from peers import PEERS, PREPARE, available
+
+import vgcore as vg
+
+
+def require(library: str) -> None:
+    """Skip where an optional library is absent, but fail where the caller said it must be there."""
+    if not available(library):
+        if os.environ.get("VGCORE_REQUIRE_PEERS"):
+            pytest.fail(f"{library} is not installed")
+        pytest.skip(f"{library} is not installed")
+
+
+@pytest.mark.parametrize("library", PEERS["gradient_profile"])
+def test_benchmarked_profiles_agree(library):
+    require(library)
+    cell = vg.RNN.draw(6, 19, gain=1.3, rng=1)
+    state, loss = np.random.default_rng(2).standard_normal((2, 6, 19))
+    ours = vg.gradient_profile(cell, 60, initial_state=state[:, None], loss_gradient=loss[:, None])
+    arrays = PREPARE[library](cell.W_rec, state, loss)
+    theirs = PEERS["gradient_profile"][library](*arrays, 60)
+    np.testing.assert_allclose(ours.log_norm[:, 0], theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("library", PEERS["spectral_radius"])
+def test_benchmarked_radii_agree(library):
+    require(library)
+    W = vg.draw_weights("gaussian", 20, 31, rng=1)
+    theirs = PEERS["spectral_radius"][library](*PREPARE[library](W))
+    np.testing.assert_allclose(vg.spectral_radius(W), theirs, rtol=1e-8)
+
+
+TORCH = {
+    "tanh": "tanh", "relu": "relu", "sigmoid": "sigmoid", "leaky_relu": "leaky_relu",
+    "hard_tanh": "hardtanh", "softsign": "softsign", "gelu": "gelu",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", TORCH)
+def test_profile_equals_autograd(activation):
+    """Norms of dE/dx_k that autograd returns, and of their sum over time, dE/dW_rec."""
+    require("torch")
+    import torch
+
+    n, n_inputs, n_steps = 7, 2, 15
+    cell = vg.RNN.draw(
+        1, n, gain=1.1, n_inputs=n_inputs, bias_variance=0.1, activation=activation, rng=3
+    )
+    rng = np.random.default_rng(4)
+    u, x0, v = (rng.standard_normal(shape) for shape in ((n_steps, n_inputs), (n,), (n,)))
+    s = getattr(torch.nn.functional, TORCH[activation])
+    W, W_in, b = (torch.from_numpy(a[0]) for a in (cell.W_rec, cell.W_in, cell.bias))
+    copies = [W.clone().requires_grad_() for _ in range(n_steps)]  # one W a step: its own term
+    x = torch.from_numpy(x0).requires_grad_()
+    states = [x]
+    for step, used in zip(torch.from_numpy(u), copies, strict=True):
+        x = used @ s(x) + W_in @ step + b
+        x.retain_grad()
+        states.append(x)
+    (torch.from_numpy(v) @ x).backward()
+    found = vg.gradient_profile(cell, n_steps, inputs=u, initial_state=x0, loss_gradient=v)
+    norms = [float(torch.linalg.vector_norm(state.grad)) for state in reversed(states)]
+    np.testing.assert_allclose(np.exp(found.log_norm[0, 0]), norms, rtol=1e-9)
+    terms = [float(torch.linalg.vector_norm(used.grad)) for used in reversed(copies)]
+    np.testing.assert_allclose(np.exp(found.log_contribution[0, 0, :-1]), terms, rtol=1e-9)

@@ -1,0 +1,127 @@
+"""Conditions, chunks and estimates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vgcore.errors import StudyError
+from vgcore.study import plan
+from vgcore.study.config import FACTORS, Study, load_study
+from vgcore.study.plan import chunks, conditions, conditions_table, estimate, slices_table
+
+SHARED = {
+    "name": "shared",
+    "n_draws": 5,
+    "defaults": {"n_hidden": 8, "n_steps": 20},
+    "slice": [
+        {"name": "one", "grid": {"spectral_radius": [0.9, 1.0]}},
+        {"name": "two", "n_draws": 9, "grid": {"spectral_radius": [1.0, 1.1]}},
+        {
+            "name": "three",
+            "n_draws": 2,
+            "grid": {"gain": [1.0], "init": ["sparse"], "law": [{"nonzeros": 3}]},
+        },
+    ],
+}
+
+
+def sized(n_draws, **defaults):
+    grid = {"spectral_radius": [0.9, 1.0, 1.1]}
+    return Study.from_dict(
+        {
+            "name": "sized",
+            "n_draws": n_draws,
+            "defaults": defaults,
+            "slice": [{"name": "one", "grid": grid}],
+        }
+    )
+
+
+def test_shared_condition_is_planned_once_with_the_larger_number_of_draws():
+    found = conditions(Study.from_dict(SHARED))
+    assert [c.index for c in found] == [0, 1, 2, 3]
+    assert [c.condition.spectral_radius for c in found] == [0.9, 1.0, 1.1, None]
+    assert [c.n_draws for c in found] == [5, 9, 9, 2]
+    assert [c.slices for c in found] == [("one",), ("one", "two"), ("two",), ("three",)]
+
+
+def test_tables_list_factors_and_membership():
+    study = Study.from_dict(SHARED)
+    table = conditions_table(study)
+    assert list(table.columns) == ["condition", *FACTORS]
+    assert table["spectral_radius"].tolist()[:3] == [0.9, 1.0, 1.1]
+    assert np.isnan(table["spectral_radius"][3])
+    assert table["gain"][3] == 1.0
+    assert table["law"].tolist() == ["{}", "{}", "{}", '{"nonzeros": 3}']
+    members = slices_table(study)
+    assert members["slice"].tolist() == ["one", "one", "two", "two", "three"]
+    assert members["condition"].tolist() == [0, 1, 1, 2, 3]
+
+
+@given(
+    n_draws=st.integers(1, 3000),
+    n_hidden=st.sampled_from([1, 8, 32, 64, 256, 700]),
+    n_steps=st.sampled_from([10, 1000, 100_000]),
+    n_trajectories=st.sampled_from([1, 16]),
+)
+def test_chunks_cover_every_draw_once_within_cost_and_memory(
+    n_draws, n_hidden, n_steps, n_trajectories
+):
+    study = sized(n_draws, n_hidden=n_hidden, n_steps=n_steps, n_trajectories=n_trajectories)
+    work = chunks(study)
+    assert [chunk.index for chunk in work] == list(range(len(work)))
+    items = [item for chunk in work for item in chunk.items]
+    for condition in range(3):
+        blocks = [item for item in items if item.condition == condition]
+        assert blocks[0].start == 0
+        assert blocks[-1].stop == n_draws
+        assert all(one.stop == two.start for one, two in pairwise(blocks))
+    cost = plan.draw_flop(conditions(study)[0].condition)
+    size = plan.draw_bytes(conditions(study)[0].condition)
+    for chunk in work:
+        assert chunk.flop == pytest.approx(chunk.n_draws * cost)
+        assert chunk.flop <= plan.CHUNK_FLOP or chunk.n_draws == 1
+        assert all(
+            (item.stop - item.start) * size <= plan.ITEM_BYTES or item.stop - item.start == 1
+            for item in chunk.items
+        )
+
+
+def test_large_studies_are_cut_into_chunks_of_about_equal_cost():
+    costs = [chunk.flop for chunk in chunks(load_study("atlas"))]
+    assert min(costs[:-1]) > 0.33 * max(costs)
+    assert max(costs) <= plan.CHUNK_FLOP
+
+
+def test_blocks_of_small_networks_start_at_whole_simd_groups():
+    starts = [i.start for c in chunks(sized(5000, n_hidden=16)) for i in c.items]
+    assert not any(start % plan.GRAIN for start in starts)
+
+
+def test_a_draw_that_does_not_fit_in_memory_is_refused():
+    with pytest.raises(StudyError, match=r"condition 0 \(slice one\): one draw takes .* GiB"):
+        chunks(sized(1, n_steps=10_000_000, n_trajectories=100))
+
+
+def test_atlas_has_the_promised_number_of_draws():
+    planned = estimate(load_study("atlas"))
+    assert planned.n_draws >= 30_000
+    assert min(c.n_draws for c in conditions(load_study("atlas"))) >= 100
+
+
+def test_full_atlas_is_the_atlas_with_ten_times_the_draws():
+    small, full = conditions(load_study("atlas")), conditions(load_study("atlas-full"))
+    assert [c.condition for c in small] == [c.condition for c in full]
+    assert [10 * c.n_draws for c in small] == [c.n_draws for c in full]
+
+
+def test_estimated_time_shrinks_with_workers_down_to_the_longest_chunk():
+    planned = estimate(load_study("atlas"))
+    assert planned.seconds(1e10, 2) == pytest.approx(planned.seconds(1e10, 1) / 2)
+    assert planned.seconds(1e10, 10**6) == planned.longest_flop / 1e10
+    assert planned.seconds(1e10) <= planned.seconds(1e10, 1)

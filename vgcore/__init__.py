@@ -1,0 +1,59 @@
+"""Vanishing and exploding gradients in recurrent networks: fast kernels, studies and reports.
+
+    import vgcore as vg
+
+Names are imported when they are first used, so that `import vgcore` costs milliseconds and
+compiles nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from vgcore._version import __version__
+
+if TYPE_CHECKING:
+    from vgcore.cells import RNN
+    from vgcore.initializers import draw_weights
+    from vgcore.profile import GradientProfile, gradient_profile
+    from vgcore.report import write_report
+    from vgcore.spectrum import spectral_radius
+    from vgcore.study import load_results, load_study, run_study
+
+_HOME = {
+    "RNN": "cells",
+    "GradientProfile": "profile",
+    "draw_weights": "initializers",
+    "gradient_profile": "profile",
+    "load_results": "study",
+    "load_study": "study",
+    "run_study": "study",
+    "spectral_radius": "spectrum",
+    "write_report": "report",
+}
+
+__all__ = [
+    "RNN",
+    "GradientProfile",
+    "__version__",
+    "draw_weights",
+    "gradient_profile",
+    "load_results",
+    "load_study",
+    "run_study",
+    "spectral_radius",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vgcore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"vgcore.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

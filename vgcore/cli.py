@@ -1,0 +1,236 @@
+"""The command line: each verb parses, calls the library, prints, and returns an exit code.
+
+0: done; 1: a check failed or the machine refused (a full disk, say); 2: usage; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vgcore.study.plan import Estimate
+
+app = typer.Typer(
+    help="Measure how gradients vanish and explode in recurrent networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+studies_app = typer.Typer(help="Studies that ship with vgcore.", rich_markup_mode=None)
+app.add_typer(studies_app, name="studies", invoke_without_command=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Name of a shipped study, or path of a TOML file.")
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Threads; all cores by default. No number depends on it.", min=1)
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from vgcore import __version__
+
+        print(f"vgcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results. [default: reports/NAME]")
+    ] = None,
+    workers: Workers = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be measured, and stop.")
+    ] = False,
+    report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Measure a study and write its report; goes on where an earlier run stopped."""
+    from vgcore.study import load_study, run_study
+    from vgcore.study.plan import estimate
+
+    loaded = load_study(study)
+    folder = out or Path("reports") / loaded.name
+    if dry_run:
+        from vgcore.study.measure import flops_per_second
+
+        planned = estimate(loaded)
+        seconds = planned.seconds(flops_per_second(loaded), workers)
+        _print_estimate(loaded.name, folder, planned, seconds, as_json)
+        return
+    results = run_study(loaded, folder, n_workers=workers, progress=not as_json)
+    page = None
+    if report:
+        from vgcore.report import write_report
+
+        page = write_report(results, folder)
+    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study's results.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: DIR]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the report of measured results: report.html, report.md, figures, summary.csv."""
+    from vgcore.report import write_report
+    from vgcore.study import load_results
+
+    results = load_results(folder)
+    page = write_report(results, out or folder)
+    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+
+
+@studies_app.callback()
+def studies(context: typer.Context, as_json: Json = False) -> None:
+    """List the studies that ship with vgcore."""
+    if context.invoked_subcommand is not None:
+        return
+    from vgcore.study import load_study
+    from vgcore.study.config import shipped_studies
+    from vgcore.study.plan import estimate
+
+    rows = []
+    for name in shipped_studies():
+        found = load_study(name)
+        planned = estimate(found)
+        rows.append(
+            {
+                "study": name,
+                "title": found.title,
+                "conditions": planned.n_conditions,
+                "draws": planned.n_draws,
+            }
+        )
+    if as_json:
+        _print_json(rows)
+        return
+    for row in rows:
+        print(
+            f"{row['study']:<12} {row['conditions']:>5,} conditions {row['draws']:>9,} draws  "
+            f"{row['title']}"
+        )
+
+
+@studies_app.command("show")
+def show_study(study: StudyArgument, as_json: Json = False) -> None:
+    """Print one study with all defaults filled in."""
+    from vgcore.study import load_study
+
+    loaded = load_study(study)
+    if as_json:
+        _print_json(loaded.resolved())
+    else:
+        print(loaded.to_toml(), end="")
+
+
+@app.command()
+def env(as_json: Json = False) -> None:
+    """Print what a result depends on: versions, processor, threads, compile cache."""
+    from vgcore.environment import describe
+
+    found = describe()
+    if as_json:
+        _print_json(found)
+        return
+    width = max(map(len, found))
+    for key, value in found.items():
+        print(f"{key:<{width}}  {value}")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _print_estimate(
+    name: str, folder: Path, planned: Estimate, seconds: float, as_json: bool
+) -> None:
+    if as_json:
+        _print_json(
+            {
+                "study": name,
+                "out": str(folder),
+                "conditions": planned.n_conditions,
+                "draws": planned.n_draws,
+                "parts": planned.n_chunks,
+                "bytes": planned.n_bytes,
+                "seconds": round(seconds, 1),
+            }
+        )
+        return
+    print(
+        f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
+        f"{planned.n_chunks:,} parts\n"
+        f"writes about {planned.n_bytes / 1e6:,.1f} MB to {folder}\n"
+        f"takes about {max(seconds, 1.0):,.0f} s on this machine, its kernels once compiled"
+    )
+
+
+def _print_outcome(
+    folder: Path, page: Path | None, conditions: int, draws: int, as_json: bool
+) -> None:
+    if as_json:
+        _print_json(
+            {
+                "out": str(folder),
+                "report": None if page is None else str(page),
+                "conditions": conditions,
+                "draws": draws,
+            }
+        )
+        return
+    print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
+    if page is not None:
+        print(f"report: {page}")
+
+
+def main() -> None:
+    """Run the command line; faults become one message and an exit code, never a traceback."""
+    from vgcore.errors import StoreError, StudyInterrupted
+
+    warnings.showwarning = _print_warning  # type: ignore[assignment]
+    try:
+        app(standalone_mode=True)
+    except StudyInterrupted as stop:
+        _fail(str(stop), 130)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
+    except (ValueError, TypeError) as error:
+        _fail(f"error: {error}", 2, error)
+    except (StoreError, OSError) as error:
+        _fail(f"error: {error}", 1, error)
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    """A warning as one line, without the source line it came from."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _fail(message: str, code: int, error: BaseException | None = None) -> None:
+    if error is not None and os.environ.get("VGCORE_DEBUG"):
+        raise error
+    print(message, file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,661 @@
+"""Figures of a study: functions from a table and an `ax` to that `ax`, and whole figures.
+
+A table holds one row a condition with the columns of `vgcore.stats.slice_table`. A series keeps
+one colour and one marker in every figure. Nothing here touches pyplot or its global state.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import ListedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from PIL import Image
+
+# Okabe and Ito (2008) without yellow, then dark tones of Tol (2021): apart under every common
+# form of colour blindness on white; markers tell them apart without any colour.
+PALETTE = (
+    ("#0072B2", "o"),
+    ("#56B4E9", "s"),
+    ("#D55E00", "D"),
+    ("#009E73", "^"),
+    ("#CC79A7", "v"),
+    ("#E69F00", "P"),
+    ("#000000", "X"),
+    ("#882255", "<"),
+    ("#999933", ">"),
+    ("#332288", "p"),
+    ("#44AA99", "h"),
+    ("#888888", "*"),
+)
+RESERVED = {
+    name: place
+    for names in (
+        (
+            ("gaussian", 0),
+            ("uniform", 1),
+            ("orthogonal", 2),
+            ("identity", 3),
+            ("sparse", 4),
+            ("antisymmetric", 5),
+            ("critical", 6),
+        ),
+        (("tanh", 0), ("relu", 2), ("logistic", 3), ("sigmoid", 3), ("linear", 6)),
+        (("rnn", 0), ("lstm", 2), ("gru", 3), ("leaky_rnn", 4), ("deep_net", 5)),
+    )
+    for name, place in names
+}
+"""Places of the palette that well-known levels keep in every study."""
+
+PHASES = {"vanishing": ("#9CC9E8", "▼"), "stable": ("#F1F1EE", "●"), "exploding": ("#F6B26B", "▲")}
+RC: Any = {  # names and values as matplotlib checks them
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#555555",
+    "axes.titlesize": 10,
+    "axes.labelcolor": "#222222",
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text: found by search, and a third of the bytes
+    "text.parse_math": False,  # a dollar sign in a study is a dollar sign
+}
+MAX_TOGETHER = 8  # more series than this on one axis can no longer be told apart
+_TAG = re.compile(r"<[^>]*>")
+_LONG_NUMBER = re.compile(r"(?<!scale\()(?<![\d.])(\d+\.\d\d)\d{2,}")
+N_BEHIND = 50  # draws shown behind a median; more only darken the same cloud
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and marker of one series."""
+
+    colour: str
+    marker: str
+
+
+def series_styles(names: Sequence[str], *, ordered: bool = False) -> dict[str, Style]:
+    """Give every series a colour and a marker.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the series; well-known levels keep their reserved place.
+    ordered : bool
+        Levels of a quantity, ascending: colours run from dark to light instead.
+    """
+    if ordered:
+        colours = level_colours(len(names))
+        return {
+            name: Style(colour, PALETTE[i % len(PALETTE)][1])
+            for i, (name, colour) in enumerate(zip(names, colours, strict=True))
+        }
+    taken = {RESERVED[name] for name in names if name in RESERVED}
+    free = cycle([i for i in range(len(PALETTE)) if i not in taken] or [0])
+    places = {name: RESERVED[name] if name in RESERVED else next(free) for name in names}
+    return {name: Style(*PALETTE[place]) for name, place in places.items()}
+
+
+def level_colours(n: int) -> list[str]:
+    """Colours from dark to light for `n` ascending levels, none too pale for white paper."""
+    scale = mpl.colormaps["viridis"]
+    return [to_hex(scale(v)) for v in np.linspace(0.0, 0.85, n)]
+
+
+# --- plots: (table, ax) -> ax ----------------------------------------------------------------
+
+
+def plot_rate(
+    table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style], theory: bool = False
+) -> Axes:
+    """Draw the median vanishing rate with its interval against the axis of the slice.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``series``, ``x``, ``rate``, ``rate_low`` and ``rate_high``.
+    ax : Axes
+        Where to draw.
+    styles : mapping
+        Style of each series.
+    theory : bool
+        Add ln(x), the rate of a linear cell of spectral radius x.
+    """
+    ax.axhline(0, color="#555555", linewidth=1)
+    finite = table.replace([-np.inf, np.inf], np.nan)
+    _series(finite, ax, "rate", styles)
+    if theory:
+        grid = np.linspace(table["x"].min(), table["x"].max(), 200)
+        grid = grid[grid > 0]
+        ax.plot(grid, np.log(grid), color="#555555", linestyle=(0, (4, 3)), linewidth=1.2, zorder=1)
+    ax.set_ylabel("vanishing rate (nats a step)")
+    return ax
+
+
+def plot_horizon(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+    """Draw the Kaplan-Meier median horizon, open with an arrow where it lies beyond T.
+
+    `table` has columns ``series``, ``x``, ``horizon``, ``horizon_low``, ``horizon_high`` and
+    ``n_steps``.
+    """
+    limit = float(table["n_steps"].max())
+    beyond = np.isinf(table["horizon"])
+    shown = table.assign(
+        horizon=np.where(beyond, table["n_steps"], table["horizon"]),
+        horizon_low=np.clip(table["horizon_low"], 1.0, table["n_steps"]),
+        horizon_high=np.minimum(table["horizon_high"], table["n_steps"]),
+    )
+    ax.set_yscale("log")
+    if table["n_steps"].nunique() == 1:
+        ax.axhline(limit, color="#555555", linewidth=1)
+        ax.annotate(
+            f"T = {limit:g}",
+            (1, limit),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color="#444444",
+        )
+    _series(shown, ax, "horizon", styles, hollow=beyond)
+    place = _places(shown, styles)
+    for x, y, name in zip(place[beyond], shown["horizon"][beyond], shown["series"][beyond]):
+        ax.annotate(
+            "",
+            (x, y),
+            xytext=(0, 15),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "<|-", "color": styles[name].colour, "linewidth": 1},
+        )
+    ax.set_ylim(max(0.8, 0.6 * float(shown["horizon_low"].min())), limit * 2.2)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_ylabel("memory horizon (steps)")
+    return ax
+
+
+def plot_share(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+    """Draw the share of growing draws with Wilson intervals.
+
+    `table` has columns ``series``, ``x``, ``growing``, ``growing_low`` and ``growing_high``.
+    """
+    _series(table, ax, "growing", styles)
+    ax.set_ylim(-0.04, 1.04)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    ax.set_ylabel("share of draws with rate > 0")
+    return ax
+
+
+def plot_phase(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Map each condition as vanishing, stable or exploding, its median rate in the cell.
+
+    `table` has columns ``series``, ``x``, ``rate`` and ``phase``; the first series is on top.
+    """
+    names = list(dict.fromkeys(table["series"]))
+    axis = table.drop_duplicates("x").sort_values("x")
+    levels = axis["x"].tolist()
+    labels = [name or ("" if np.isnan(x) else f"{x:g}") for x, name in zip(levels, axis["x_name"])]
+    kinds = list(PHASES)
+    cells = np.full((len(names), len(levels)), np.nan)
+    for name, x, rate, kind in table[["series", "x", "rate", "phase"]].itertuples(index=False):
+        row, column = names.index(name), 0 if np.isnan(x) else levels.index(x)
+        cells[row, column] = kinds.index(kind)
+        ax.text(
+            column,
+            row,
+            f"{PHASES[kind][1]}\n{short_rate(rate)}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            linespacing=1.25,
+            color="#111111",
+        )
+    edges_x, edges_y = np.arange(len(levels) + 1) - 0.5, np.arange(len(names) + 1) - 0.5
+    colours = ListedColormap([colour for colour, _ in PHASES.values()])
+    ax.pcolormesh(
+        edges_x,
+        edges_y,
+        np.ma.masked_invalid(cells),
+        cmap=colours,
+        vmin=-0.5,
+        vmax=2.5,
+        edgecolors="white",
+        linewidth=1.5,
+    )
+    ax.invert_yaxis()
+    ax.grid(visible=False)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(levels)), labels)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return ax
+
+
+def plot_decay(
+    bands: pd.DataFrame,
+    profiles: pd.DataFrame,
+    ax: Axes,
+    *,
+    colours: Mapping[int, str],
+    eps: float,
+) -> Axes:
+    """Draw gradient norms over lag: draws behind, median curves with their bands in front.
+
+    Parameters
+    ----------
+    bands : DataFrame
+        Output of `vgcore.stats.profile_bands`.
+    profiles : DataFrame
+        Columns ``condition``, ``draw``, ``lag`` and ``log_norm`` (natural logs).
+    ax : Axes
+        Where to draw.
+    colours : mapping
+        Colour of each condition to draw.
+    eps : float
+        Level of the memory horizon, drawn as a line.
+    """
+    decades = np.log10(1 / eps)
+    # One fixed window: curves far below it would flatten everything near the eps line.
+    floor = -40.0 * decades
+    for condition, colour in colours.items():
+        group = profiles[(profiles["condition"] == condition) & (profiles["lag"] > 0)]
+        wide = group.pivot(index="draw", columns="lag", values="log_norm").iloc[:N_BEHIND]
+        lags = wide.columns.to_numpy(dtype=np.float64)
+        curves = np.maximum(wide.to_numpy(dtype=np.float64) / np.log(10), floor)
+        lines = np.stack([np.broadcast_to(lags, curves.shape), curves], axis=-1)
+        # Fifty draws as vectors would make one figure larger than the whole report.
+        ax.add_collection(
+            LineCollection(
+                list(lines), colors=colour, linewidths=0.5, alpha=0.14, rasterized=True, zorder=2
+            )
+        )
+    for condition, colour in colours.items():
+        band = bands[(bands["condition"] == condition) & (bands["lag"] > 0)]
+        lag = band["lag"].to_numpy(dtype=np.float64)
+        low, middle, high = (
+            np.maximum(band[name].to_numpy(dtype=np.float64) / np.log(10), floor)
+            for name in ("low", "median", "high")
+        )
+        if np.isfinite(low).all():
+            ax.fill_between(lag, low, high, color=colour, alpha=0.25, linewidth=0, zorder=3)
+        ax.plot(lag, middle, color=colour, linewidth=1.8, zorder=4)
+    ax.axhline(0, color="#555555", linewidth=0.8)
+    ax.axhline(-decades, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=5)
+    ax.set_xscale("log")
+    _decades(ax, decades, bands)
+    return ax
+
+
+def _decades(ax: Axes, decades: float, bands: pd.DataFrame) -> None:
+    """Fix the vertical window to whole multiples of eps, with room above only if it is used."""
+    step = max(1, round(decades))
+    top = 1 + 2 * int((bands["q90"].max() / np.log(10)) > decades)
+    ax.set_ylim(-3 * step, top * step)
+    ax.yaxis.set_major_locator(FixedLocator([k * step for k in range(-3, top + 1)]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(round(value))))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _power(exponent: int) -> str:
+    """Write a power of ten with raised digits."""
+    return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def short_rate(rate: float) -> str:
+    """Write a rate in two or three figures for a small cell."""
+    if np.isinf(rate):
+        return "\N{MINUS SIGN}∞" if rate < 0 else "∞"
+    digits = 2 if abs(rate) >= 0.1 else 3 if abs(rate) >= 0.01 else 4
+    text = f"{rate:+.{digits}f}"
+    return ("0" if float(text) == 0 else text).replace("-", "\N{MINUS SIGN}")
+
+
+def _series(
+    table: pd.DataFrame,
+    ax: Axes,
+    column: str,
+    styles: Mapping[str, Style],
+    hollow: pd.Series[bool] | None = None,
+) -> None:
+    """Draw the estimates of each series with their intervals, joined if the axis is a number."""
+    place = _places(table, styles)
+    numeric = _is_number(table)
+    for name, style in styles.items():
+        mine = (table["series"] == name).to_numpy()
+        if not mine.any():
+            continue
+        x, y = place[mine], table[column].to_numpy(dtype=np.float64)[mine]
+        low = table[f"{column}_low"].to_numpy(dtype=np.float64)[mine]
+        high = table[f"{column}_high"].to_numpy(dtype=np.float64)[mine]
+        if numeric:
+            ax.plot(x, y, color=style.colour, linewidth=1.1, alpha=0.75, zorder=2)
+        ax.vlines(x, low, high, color=style.colour, linewidth=1.6, zorder=3)
+        open_ = hollow.to_numpy()[mine] if hollow is not None else np.zeros(len(x), dtype=bool)
+        for chosen, face in ((~open_, style.colour), (open_, "white")):
+            ax.plot(
+                x[chosen],
+                y[chosen],
+                linestyle="none",
+                marker=style.marker,
+                markersize=5.5,
+                markerfacecolor=face,
+                markeredgecolor=style.colour,
+                markeredgewidth=1.1,
+                zorder=4,
+            )
+    _axis(table, ax, styles)
+
+
+def _axis(table: pd.DataFrame, ax: Axes, styles: Mapping[str, Style]) -> None:
+    """Set up the horizontal axis: a quantity, a logarithmic one, or names."""
+    if not _is_number(table):
+        names = _ticks(table, styles)
+        slant = len(names) > 4
+        ax.set_xticks(
+            list(names),
+            list(names.values()),
+            rotation=30 if slant else 0,
+            ha="right" if slant else "center",
+        )
+        ax.set_xlim(min(names) - 0.6, max(names) + 0.6)
+        return
+    if _is_log(table):
+        ax.set_xscale("log")
+        levels = sorted(table["x"].unique())
+        ax.xaxis.set_major_locator(FixedLocator(levels))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _is_number(table: pd.DataFrame) -> bool:
+    """Say whether the axis is a quantity, so that its points may be joined."""
+    return bool(table["x"].notna().all() and (table["x_name"] == "").all())
+
+
+def _ticks(table: pd.DataFrame, styles: Mapping[str, Style]) -> dict[float, str]:
+    """Places and names along an axis that is no quantity; without an axis, the series."""
+    if table["x"].notna().all():
+        names = table.drop_duplicates("x").sort_values("x")
+        return dict(zip(names["x"].tolist(), names["x_name"].tolist(), strict=True))
+    present = set(table["series"])
+    return {float(i): name for i, name in enumerate(n for n in styles if n in present)}
+
+
+def _is_log(table: pd.DataFrame) -> bool:
+    """Say whether the axis spans so many doublings that a linear one would crowd its start."""
+    x = table["x"]
+    return bool(_is_number(table) and x.min() > 0 and x.max() / x.min() >= 16)
+
+
+def _places(table: pd.DataFrame, styles: Mapping[str, Style]) -> npt.NDArray[np.float64]:
+    """Positions along the axis; coinciding series stand a hair apart so that all are seen."""
+    present = [name for name in styles if name in set(table["series"])]
+    rank = table["series"].map({name: i for i, name in enumerate(present)}).to_numpy(dtype=float)
+    if table["x"].isna().any():
+        return np.asarray(rank)
+    x = table["x"].to_numpy(dtype=np.float64)
+    if not _is_number(table):
+        return np.asarray(x + 0.8 * ((rank + 0.5) / len(present) - 0.5))
+    hair = 0.004 * (rank - (len(present) - 1) / 2)
+    if _is_log(table):
+        return np.asarray(x * (x.max() / x.min()) ** hair)
+    return np.asarray(x + hair * ((x.max() - x.min()) or 1.0))
+
+
+# --- whole figures ---------------------------------------------------------------------------
+
+
+@rc_context(RC)
+def rate_figure(
+    table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str, theory: bool = False
+) -> Figure:
+    """Vanishing rate of every series; a second panel magnifies the rates near zero."""
+    rates = table["rate"].replace([-np.inf, np.inf], np.nan).abs()
+    near = 0.12
+    zoom = bool(_is_number(table) and rates.max() > 4 * near and (rates < near).sum() > 2)
+    groups = _groups(table, styles)
+    figure, grid = _canvas(2 * len(groups) if zoom else len(groups), 2 if zoom else 1, 3.9)
+    for i, names in enumerate(groups):
+        part = table[table["series"].isin(names)]
+        for j in range(1 + zoom):
+            ax = grid[i * (1 + zoom) + j]
+            plot_rate(part, ax, styles=_only(styles, names), theory=theory)
+            ax.set_xlabel(x_label)
+            if j:
+                seen = part["x"][rates[part.index] < near]
+                room = 0.04 * (seen.max() - seen.min()) if len(seen) > 1 else 0.1
+                if len(seen):
+                    ax.set_xlim(seen.min() - room, seen.max() + room)
+                ax.set_ylim(-near, near)
+                ax.set_title(f"the same within ±{near:g}", color="#444444")
+                ax.set_ylabel("")
+    extra = []
+    if theory:
+        line = Line2D([], [], color="#555555", linestyle=(0, (4, 3)), label="ln(spectral radius)")
+        extra = [line]
+    _legend(figure, table, _only(styles, table["series"]), extra)
+    return figure
+
+
+@rc_context(RC)
+def horizon_figure(table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str) -> Figure:
+    """Memory horizon of every series, censored medians open with an arrow."""
+    extra = []
+    if np.isinf(table["horizon"]).any():
+        extra = [
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker="o",
+                markerfacecolor="white",
+                markeredgecolor="#444444",
+                label="median beyond T",
+            )
+        ]
+    return _simple_figure(table, plot_horizon, styles, x_label, extra)
+
+
+@rc_context(RC)
+def share_figure(table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str) -> Figure:
+    """Share of growing draws of every series."""
+    return _simple_figure(table, plot_share, styles, x_label, [])
+
+
+@rc_context(RC)
+def phase_figure(table: pd.DataFrame, *, x_label: str) -> Figure:
+    """Phase map with its key."""
+    n_rows, n_columns = table["series"].nunique(), max(table["x"].nunique(), 1)
+    size = (min(max(2.6 + 0.62 * n_columns, 5.0), 16.0), 1.3 + 0.46 * n_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
+    plot_phase(table, ax)
+    ax.set_xlabel(x_label)
+    keys = [
+        Patch(facecolor=colour, edgecolor="#999999", label=f"{sign} {kind}")
+        for kind, (colour, sign) in PHASES.items()
+    ]
+    figure.legend(handles=keys, loc="outside upper right", ncols=3, fontsize=9)
+    return figure
+
+
+@rc_context(RC)
+def decay_figure(
+    table: pd.DataFrame,
+    bands: pd.DataFrame,
+    profiles: pd.DataFrame,
+    *,
+    levels: Sequence[float],
+    level_colour: Mapping[float, str],
+    styles: Mapping[str, Style],
+    x_label: str,
+    eps: float,
+) -> Figure:
+    """Decay curves: one panel a series and one colour a level, or one panel without an axis."""
+    if len(levels):
+        names = [name for name in styles if name in set(table["series"])]
+        n_columns = 2 if len(names) == 4 else min(len(names), 3)
+        figure, grid = _canvas(len(names), n_columns, 2.9, width=3.3, share=True)
+        for ax, name in zip(grid, names, strict=True):
+            part = table[(table["series"] == name) & table["x"].isin(levels)]
+            colours = {
+                int(condition): level_colour[x]
+                for condition, x in zip(part["condition"], part["x"], strict=True)
+            }
+            plot_decay(bands, profiles, ax, colours=colours, eps=eps)
+            ax.set_title(name)
+        called = dict(zip(table["x"], table["x_name"], strict=True))
+        keys = [
+            Line2D([], [], color=level_colour[x], linewidth=2, label=called[x] or f"{x:g}")
+            for x in levels
+        ]
+        title: str | None = x_label
+    else:
+        n_columns = 1
+        figure, grid = _canvas(1, 1, 3.9)
+        conditions = zip(table["condition"], table["series"], strict=True)
+        colours = {int(condition): styles[name].colour for condition, name in conditions}
+        plot_decay(bands, profiles, grid[0], colours=colours, eps=eps)
+        keys = [
+            Line2D([], [], color=styles[name].colour, linewidth=2, label=name)
+            for name in dict.fromkeys(table["series"])
+        ]
+        title = None
+    for ax in grid:
+        ax.set_xlim(1, max(float(bands["lag"].max()), 2))
+        if ax in grid[-n_columns:]:
+            ax.set_xlabel("lag (steps back)")
+    figure.supylabel("gradient norm / norm at lag 0", fontsize=10)
+    keys.append(Line2D([], [], color="#555555", linestyle=(0, (4, 3)), label=f"eps = {eps:g}"))
+    figure.legend(
+        handles=keys, title=title, loc="outside lower center", ncols=_columns(figure, keys)
+    )
+    return figure
+
+
+def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
+    """Write `folder`/`stem`.svg and .png, the same bytes for the same figure.
+
+    Returns the two paths.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
+    with rc_context(RC | {"svg.hashsalt": stem}):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=130, format="png")
+        # The layout is solved once; the second writer would only find the same answer.
+        figure.set_layout_engine("none")
+        written = io.StringIO()
+        figure.savefig(written, dpi=130, format="svg", metadata={"Date": None, "Creator": None})
+    # 64 colours take a quarter of the bytes of true colour, hundredths of a point half of
+    # matplotlib's millionths; neither shows.
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(png, optimize=True)
+    # Inside tags only: between them stand the numbers that a reader sees.
+    shorter = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), written.getvalue())
+    # Verdana has nearly the same widths where DejaVu Sans is missing.
+    svg.write_text(shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"), "utf-8")
+    return svg, png
+
+
+def _simple_figure(
+    table: pd.DataFrame,
+    plot: Any,
+    styles: Mapping[str, Style],
+    x_label: str,
+    extra: list[Line2D],
+) -> Figure:
+    """One panel for each group of series, with one legend."""
+    groups = _groups(table, styles)
+    figure, grid = _canvas(len(groups), min(len(groups), 2), 3.9)
+    for ax, names in zip(grid, groups, strict=True):
+        plot(table[table["series"].isin(names)], ax, styles=_only(styles, names))
+        ax.set_xlabel(x_label)
+    _legend(figure, table, _only(styles, table["series"]), extra)
+    return figure
+
+
+def _groups(table: pd.DataFrame, styles: Mapping[str, Style]) -> list[list[str]]:
+    """Split the series over panels once one panel would be crowded."""
+    names = [name for name in styles if name in set(table["series"])]
+    if len(names) <= (MAX_TOGETHER if _is_number(table) else len(PALETTE)) or table["x"].isna().any():
+        return [names]
+    n_groups = -(-len(names) // (MAX_TOGETHER - 2))
+    size = -(-len(names) // n_groups)
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def _only(styles: Mapping[str, Style], names: Any) -> dict[str, Style]:
+    """Keep the styles of some series, in their order."""
+    kept = set(names)
+    return {name: style for name, style in styles.items() if name in kept}
+
+
+def _canvas(
+    n_panels: int, n_columns: int, height: float, *, width: float = 5.6, share: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Figure with `n_panels` axes in rows of `n_columns`; its size in inches grows with them."""
+    n_rows = -(-n_panels // n_columns)
+    wide = max(width * (1 if n_columns == 1 else 0.82), 3.0) if not share else width
+    size = (max(wide * n_columns, 5.6), height * n_rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=share, sharey=share)
+    axes = list(grid.flat)
+    for ax in axes[n_panels:]:
+        ax.remove()
+    if share:
+        for ax in axes[max(n_panels - n_columns, 0) : n_panels]:
+            ax.tick_params(labelbottom=True)
+    return figure, axes[:n_panels]
+
+
+def _legend(
+    figure: Figure, table: pd.DataFrame, styles: Mapping[str, Style], extra: list[Line2D]
+) -> None:
+    """Put one legend below the figure; without an axis the ticks already name the series."""
+    if table["x"].isna().any() and not extra:
+        return
+    line: Any = "-" if _is_number(table) else "none"
+    keys = [
+        Line2D(
+            [],
+            [],
+            color=style.colour,
+            marker=style.marker,
+            markersize=5.5,
+            linestyle=line,
+            label=name,
+        )
+        for name, style in styles.items()
+    ] + extra
+    figure.legend(
+        handles=keys, loc="outside lower center", ncols=_columns(figure, keys), fontsize=9
+    )
+
+
+def _columns(figure: Figure, keys: Sequence[Line2D]) -> int:
+    """Number of legend columns that fits the width of the figure."""
+    longest = max(len(str(key.get_label())) for key in keys)
+    return max(1, min(len(keys), int(13 * figure.get_figwidth()) // (longest + 7)))

@@ -1,0 +1,273 @@
+"""Random recurrent weights: a table of laws, and `draw_weights` that draws from them.
+
+Adding a law is one place: a function below, with `@_law`, that returns an (N, N) matrix whose
+entries have mean square 1/N (gain 1).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vgcore import checks
+from vgcore._typing import Array
+from vgcore.kernels.orthogonal import haar
+from vgcore.mean_field import critical_gain
+from vgcore.spectrum import spectral_radius as measure_radius
+from vgcore.streams import Purpose, Seed, Streams
+
+Sample = Callable[..., Array]
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """A law of recurrent weights.
+
+    Attributes
+    ----------
+    name : str
+    sample : callable
+        (generator, n_hidden, **parameters) -> (N, N) float64 with entries of mean square 1/N.
+    gain : callable
+        (**parameters) -> the law's own gain, used where the caller gives neither a gain nor a
+        spectral radius.
+    parameters : mapping
+        Keywords of the law and their default values.
+    description : str
+        One sentence, with the source.
+    """
+
+    name: str
+    sample: Sample
+    gain: Callable[..., float]
+    parameters: Mapping[str, Any]
+    description: str
+
+
+INITIALIZERS: dict[str, Initializer] = {}
+
+
+def _law(gain: float | Callable[..., float] = 1.0) -> Callable[[Sample], Sample]:
+    """Enter a sampling function in the table under its own name."""
+
+    def enter(sample: Sample) -> Sample:
+        keywords = {
+            p.name: p.default
+            for p in inspect.signature(sample).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        name = sample.__name__.strip("_")
+        INITIALIZERS[name] = Initializer(
+            name=name,
+            sample=sample,
+            gain=gain if callable(gain) else lambda **_: gain,
+            parameters=keywords,
+            description=" ".join((sample.__doc__ or "").split()),
+        )
+        return sample
+
+    return enter
+
+
+@_law()
+def _gaussian(rng: np.random.Generator, n: int) -> Array:
+    """Independent N(0, g^2/N) entries."""
+    W: Array = rng.standard_normal((n, n)) * n**-0.5
+    return W
+
+
+@_law()
+def _uniform(rng: np.random.Generator, n: int) -> Array:
+    """Independent uniform entries on (-g sqrt(3/N), g sqrt(3/N)), so of variance g^2/N."""
+    W: Array = (rng.random((n, n)) * 2.0 - 1.0) * (3.0 / n) ** 0.5
+    return W
+
+
+@_law()
+def _xavier_normal(rng: np.random.Generator, n: int) -> Array:
+    """N(0, g^2 2/(fan_in + fan_out)) entries, g = 1 (Glorot and Bengio 2010)."""
+    return _gaussian(rng, n)
+
+
+@_law()
+def _xavier_uniform(rng: np.random.Generator, n: int) -> Array:
+    """Uniform entries of variance g^2 2/(fan_in + fan_out), g = 1 (Glorot and Bengio 2010)."""
+    return _uniform(rng, n)
+
+
+@_law(gain=2.0**0.5)
+def _kaiming_normal(rng: np.random.Generator, n: int) -> Array:
+    """N(0, g^2/fan_in) entries, g = sqrt 2 for ReLU (He et al. 2015, eq. 10)."""
+    return _gaussian(rng, n)
+
+
+@_law(gain=2.0**0.5)
+def _kaiming_uniform(rng: np.random.Generator, n: int) -> Array:
+    """Uniform entries of variance g^2/fan_in, g = sqrt 2 for ReLU (He et al. 2015)."""
+    return _uniform(rng, n)
+
+
+@_law()
+def _lecun_normal(rng: np.random.Generator, n: int) -> Array:
+    """N(0, g^2/fan_in) entries, g = 1 (LeCun et al. 1998, section 4.6)."""
+    return _gaussian(rng, n)
+
+
+@_law()
+def _orthogonal(rng: np.random.Generator, n: int) -> Array:
+    """Haar-distributed orthogonal matrix times g (Saxe et al. 2013)."""
+    return haar(rng.standard_normal((n, n)))
+
+
+@_law()
+def _identity(rng: np.random.Generator, n: int) -> Array:
+    """Identity matrix times g, the IRNN (Le et al. 2015); the same in every draw."""
+    return np.eye(n)
+
+
+@_law()
+def _sparse(rng: np.random.Generator, n: int, *, nonzeros: int | None = None) -> Array:
+    """`nonzeros` Gaussian entries a row (15, or N if less), the rest zero (Martens 2010)."""
+    if nonzeros is None:
+        nonzeros = min(15, n)
+    checks.integer("nonzeros", nonzeros, least=1, most=n)
+    columns = np.argpartition(rng.random((n, n)), nonzeros - 1, axis=1)[:, :nonzeros]
+    W = np.zeros((n, n))
+    np.put_along_axis(W, columns, rng.standard_normal((n, nonzeros)) * nonzeros**-0.5, axis=1)
+    return W
+
+
+@_law()
+def _antisymmetric(rng: np.random.Generator, n: int) -> Array:
+    """(M - M^T) g / sqrt 2 with Gaussian M: imaginary eigenvalues (Chang et al. 2019)."""
+    M = _gaussian(rng, n)
+    W: Array = (M - M.T) * 0.5**0.5
+    return W
+
+
+def _critical_gain(*, activation: str, input_variance: float) -> float:
+    return critical_gain(activation, checks.least("input_variance", input_variance, 0.0))
+
+
+@_law(gain=_critical_gain)
+def _critical(
+    rng: np.random.Generator, n: int, *, activation: str = "tanh", input_variance: float = 0.0
+) -> Array:
+    """Gaussian with the gain at which mean field gives chi_1 = 1 (Schoenholz et al. 2017)."""
+    return _gaussian(rng, n)
+
+
+def draw_weights(
+    init: str,
+    n_draws: int,
+    n_hidden: int,
+    *,
+    gain: float | None = None,
+    spectral_radius: float | None = None,
+    dtype: str = "float64",
+    rng: Seed = None,
+    n_threads: int | None = None,
+    **law: Any,
+) -> Array:
+    """Draw random recurrent weight matrices.
+
+    Parameters
+    ----------
+    init
+        The law: a name in `vgcore.initializers.INITIALIZERS`.
+    n_draws, n_hidden
+        Number of matrices and their size N.
+    gain
+        g in "entries have mean square g^2/N", in the place of the law's own gain. Not the spectral
+        radius: a Gaussian matrix of gain 1 and N = 64 has a mean radius of 1.06.
+    spectral_radius
+        Rescale each matrix to exactly this largest eigenvalue modulus. Excludes `gain`.
+    dtype
+        "float64" or "float32"; numbers are drawn in float64 and rounded.
+    rng
+        Seed or `numpy.random.Generator`. With the same seed draw d is the same matrix whatever
+        `n_draws` is, and laws that use the same numbers (gaussian, xavier_normal ...) give
+        the same matrix up to scale.
+    n_threads
+        Threads for measuring the spectral radius; None means all cores.
+    **law
+        Keywords of the law: `nonzeros` for sparse, `activation` and `input_variance` for critical.
+
+    Returns
+    -------
+    ndarray, shape (n_draws, N, N)
+
+    Raises
+    ------
+    ValueError
+        Unknown law or keyword, `gain` together with `spectral_radius`, a radius asked of a matrix
+        whose radius is zero.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> W = vg.draw_weights("gaussian", 3, 50, spectral_radius=0.9, rng=1)
+    >>> vg.spectral_radius(W).round(8)
+    array([0.9, 0.9, 0.9])
+    """
+    n_draws = checks.integer("n_draws", n_draws, least=1)
+    return draw_block(
+        init,
+        range(n_draws),
+        n_hidden,
+        gain=gain,
+        spectral_radius=spectral_radius,
+        dtype=dtype,
+        streams=Streams.from_rng(rng),
+        n_threads=n_threads,
+        **law,
+    )
+
+
+def draw_block(
+    init: str,
+    draws: range,
+    n_hidden: int,
+    *,
+    gain: float | None,
+    spectral_radius: float | None,
+    dtype: str,
+    streams: Streams,
+    n_threads: int | None,
+    **law: Any,
+) -> Array:
+    """The draws at some addresses of `streams`; see `draw_weights`."""
+    found = INITIALIZERS[checks.choice("init", init, INITIALIZERS)]
+    n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    out_dtype = checks.dtype("dtype", dtype)
+    if gain is not None and spectral_radius is not None:
+        raise ValueError(
+            f"gain={gain} and spectral_radius={spectral_radius} were both given; a matrix is "
+            "scaled by one of them: drop the other"
+        )
+    for keyword in law:
+        if keyword not in found.parameters:
+            takes = ", ".join(found.parameters) or "none"
+            raise ValueError(f"init {init!r} has no keyword {keyword!r}; it takes: {takes}")
+    parameters = {**found.parameters, **law}
+    own_gain = found.gain(**parameters)
+    W = np.empty((len(draws), n_hidden, n_hidden))
+    for i, draw in enumerate(draws):
+        W[i] = found.sample(streams.at(Purpose.WEIGHTS, draw), n_hidden, **parameters)
+    if spectral_radius is not None:
+        target = checks.positive("spectral_radius", spectral_radius)
+        radius = measure_radius(W, n_threads=n_threads)
+        if not radius.all():
+            draw = draws[int(np.argmin(radius))]
+            raise ValueError(
+                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} has "
+                "spectral radius 0, so no factor gives it another; scale by gain instead"
+            )
+        W *= (target / radius)[:, None, None]
+    else:
+        W *= own_gain if gain is None else checks.positive("gain", gain)
+    return W.astype(out_dtype, copy=False)

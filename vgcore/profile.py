@@ -1,0 +1,466 @@
+"""Gradient profiles: how the norm of a backpropagated gradient depends on the lag."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vgcore import checks
+from vgcore._typing import Array
+from vgcore.activations import activation as find_activation
+from vgcore.cells import RNN, normal_block
+from vgcore.kernels.rnn import _profile_batch
+from vgcore.kernels.vectors import aligned_zeros, padded
+from vgcore.parallel import over_draws
+from vgcore.streams import Purpose, Seed, Streams
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Jacobian = Literal["exact", "as_printed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rate:
+    """Vanishing rates by least squares; `numpy.asarray` gives `value`.
+
+    Attributes
+    ----------
+    value : ndarray, shape (n_draws, n_trajectories)
+        Slope of the log gradient norm against lag, nats per step; below 0 the gradient vanishes,
+        above 0 it explodes, -inf where it is exactly zero within the window.
+    stderr : ndarray, same shape
+        Standard error of the slope along this one trajectory; nan where it can't be had.
+    window : tuple of int
+        First and last lag of the fit.
+    """
+
+    value: npt.NDArray[np.float64]
+    stderr: npt.NDArray[np.float64]
+    window: tuple[int, int]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return np.array(self.value, dtype=dtype, copy=copy)
+
+
+@dataclass(frozen=True, eq=False)
+class Horizon:
+    """First passages of the gradient norm; `numpy.asarray` gives `lag`.
+
+    Attributes
+    ----------
+    lag : ndarray of int, shape (n_draws, n_trajectories)
+        Memory horizon: first lag at which the norm has fallen to eps of its lag-0 value; n_steps
+        where it never has.
+    censored : ndarray of bool
+        True where it never has: the horizon is longer than n_steps.
+    growth_lag, growth_censored : ndarray
+        The same for growth to 1/eps of the lag-0 value.
+    event : ndarray of str
+        What happened first: "vanish", "explode", or "censored" for neither.
+    eps : float
+    """
+
+    lag: npt.NDArray[np.int64]
+    censored: npt.NDArray[np.bool_]
+    growth_lag: npt.NDArray[np.int64]
+    growth_censored: npt.NDArray[np.bool_]
+    event: npt.NDArray[np.str_]
+    eps: float
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return np.array(self.lag, dtype=dtype, copy=copy)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GradientProfile:
+    """Log gradient norms of an ensemble at every lag, as `gradient_profile` returns them.
+
+    Attributes
+    ----------
+    log_norm : ndarray of float64, shape (n_draws, n_trajectories, n_steps + 1)
+        ln ||dE_T/dx_{T-lag}||, lag 0 first; -inf for an exactly zero gradient.
+    log_contribution : ndarray of float64, same shape
+        ln ||dE_T/dx_k d+x_k/dW_rec||_F at k = T - lag, the k-th term of the sum over time that is
+        dE_T/dW_rec.
+    initial_state, loss_gradient : ndarray, shape (n_draws, n_trajectories, n_state)
+        The state at time 0 and dE_T/dx_T that were used.
+    """
+
+    log_norm: npt.NDArray[np.float64]
+    log_contribution: npt.NDArray[np.float64]
+    initial_state: Array
+    loss_gradient: Array
+
+    @property
+    def n_draws(self) -> int:
+        return int(self.log_norm.shape[0])
+
+    @property
+    def n_trajectories(self) -> int:
+        return int(self.log_norm.shape[1])
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.log_norm.shape[2]) - 1
+
+    def mean_trajectory(self) -> GradientProfile:
+        """The profile of mean logs over trajectories (quenched), one trajectory a draw."""
+        return dataclasses.replace(
+            self,
+            log_norm=self.log_norm.mean(axis=1, keepdims=True),
+            log_contribution=self.log_contribution.mean(axis=1, keepdims=True),
+        )
+
+    def rate(self, window: tuple[int, int] | None = None) -> Rate:
+        """Vanishing rate: least-squares slope of the log gradient norm over a window of lags.
+
+        Parameters
+        ----------
+        window
+            First and last lag; the last three quarters of the lags where None, which leaves out
+            the transient. (1/t) ln ||J_t|| in place of a slope has a bias of about ln(t)/(2t).
+
+        Returns
+        -------
+        Rate
+
+        Notes
+        -----
+        The log norm is closer to a random walk than to a line with independent noise, so the
+        textbook error of a slope is far too small. The slope is a weighted mean of the increments;
+        its standard error here takes their long-run variance from batch means with batches of about
+        sqrt(L) of L increments. It tells how well this trajectory's rate is known, not how rates
+        vary between draws.
+
+        Examples
+        --------
+        >>> import numpy as np, vgcore as vg
+        >>> cell = vg.RNN(0.5 * np.eye(4)[None], activation="linear")
+        >>> vg.gradient_profile(cell, 100, rng=0).rate().value.round(6)
+        array([[-0.693147]])
+        """
+        first, last = (self.n_steps // 4, self.n_steps) if window is None else window
+        first = checks.integer("window[0]", first, most=self.n_steps - 1)
+        last = checks.integer("window[1]", last, least=first + 1, most=self.n_steps)
+        vanished = np.isneginf(self.log_norm[..., last])
+        fitted = np.where(vanished[..., None], 0.0, self.log_norm[..., first : last + 1])
+        increments = np.diff(fitted)
+        length = last - first
+        lags = np.arange(length + 1) - length / 2
+        weights = np.cumsum(lags[::-1])[::-1][1:] / (lags @ lags)  # of the increments in the slope
+        value = increments @ weights
+        size = max(1, round(length**0.5))
+        n_batches = length // size
+        if n_batches > 1:
+            batches = increments[..., : n_batches * size].reshape(*value.shape, n_batches, size)
+            variance = size * batches.mean(axis=-1).var(axis=-1, ddof=1)
+            stderr = np.sqrt(variance * (weights @ weights))
+        else:
+            stderr = np.full_like(value, np.nan)
+        value[vanished], stderr[vanished] = -np.inf, np.nan
+        return Rate(value, stderr, (first, last))
+
+    def horizon(self, eps: float = 1e-3) -> Horizon:
+        """Memory horizon, and the growth horizon as the competing event.
+
+        Parameters
+        ----------
+        eps
+            Fraction of the lag-0 norm, within (0, 1).
+
+        Returns
+        -------
+        Horizon
+
+        Examples
+        --------
+        >>> import numpy as np, vgcore as vg
+        >>> cell = vg.RNN(0.5 * np.eye(4)[None], activation="linear")
+        >>> vg.gradient_profile(cell, 100, rng=0).horizon(1e-3).lag
+        array([[10]])
+        """
+        eps = checks.positive("eps", eps)
+        if eps >= 1.0:
+            raise ValueError(f"eps: found {eps}, expected a fraction below 1 such as 1e-3")
+        start = self.log_norm[..., :1]
+        fallen = self.log_norm <= start + np.log(eps)
+        grown = (self.log_norm >= start - np.log(eps)) & np.isfinite(self.log_norm)
+        lag, censored = self._first_passage(fallen)
+        growth_lag, growth_censored = self._first_passage(grown)
+        event = np.select(
+            [~censored & (growth_censored | (lag <= growth_lag)), ~growth_censored],
+            ["vanish", "explode"],
+            "censored",
+        )
+        return Horizon(lag, censored, growth_lag, growth_censored, event, eps)
+
+    def growing_share(self) -> float:
+        """Share of draws whose vanishing rate, averaged over trajectories, is above 0."""
+        return float(np.mean(self.rate().value.mean(axis=1) > 0.0))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each."""
+        import pandas as pd
+
+        draw, trajectory, lag = np.indices(self.log_norm.shape, dtype=np.int32)
+        return pd.DataFrame(
+            {
+                "draw": draw.ravel(),
+                "trajectory": trajectory.ravel(),
+                "lag": lag.ravel(),
+                "log_norm": self.log_norm.ravel(),
+                "log_contribution": self.log_contribution.ravel(),
+            }
+        )
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Plot the gradient norm against lag on a log axis: median, middle half, single draws.
+
+        Norms are relative to lag 0 and drawn within 1e-300 and 1e300, the range of the axis.
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots(figsize=(6.4, 4.0))[1]
+        mean = self.mean_trajectory().log_norm[:, 0]
+        change = mean - mean[:, :1]
+        norm = np.exp(np.clip(change, -690.0, 690.0))
+        lags = np.arange(self.n_steps + 1)
+        ax.semilogy(lags, norm[:30].T, color="0.75", linewidth=0.6, zorder=1)
+        low, median, high = np.quantile(norm, [0.25, 0.5, 0.75], axis=0)
+        ax.fill_between(lags, low, high, color="C0", alpha=0.3, linewidth=0, label="middle half")
+        ax.semilogy(lags, median, color="C0", label=f"median of {self.n_draws} draws")
+        ax.set_xlabel("lag (steps back from the loss)")
+        ax.set_ylabel("gradient norm relative to lag 0")
+        ax.legend(frameon=False)
+        return ax
+
+    def _summary(self) -> list[tuple[str, str]]:
+        rate, horizon = self.rate().value, self.horizon()
+        lag = np.median(horizon.lag)
+        steps = (
+            f"> {self.n_steps}" if lag == self.n_steps and horizon.censored.any() else f"{lag:g}"
+        )
+        return [
+            ("draws", f"{self.n_draws}"),
+            ("trajectories a draw", f"{self.n_trajectories}"),
+            ("steps", f"{self.n_steps}"),
+            ("median rate", f"{np.median(rate):.4g} nats/step"),
+            ("median memory horizon", f"{steps} steps (eps = {horizon.eps:g})"),
+            ("growing draws", f"{self.growing_share():.0%}"),
+        ]
+
+    def __repr__(self) -> str:
+        return f"GradientProfile({'; '.join(f'{k}: {v}' for k, v in self._summary())})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{k}</th><td style='text-align:left'>"
+            f"{v.replace('>', '&gt;')}</td></tr>"
+            for k, v in self._summary()
+        )
+        return f"<table><caption>Gradient profile</caption>{rows}</table>"
+
+    @staticmethod
+    def _first_passage(
+        passed: npt.NDArray[np.bool_],
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """First lag at which `passed` holds, the last lag where it never does; and which."""
+        censored = np.asarray(~passed.any(axis=-1))
+        return np.where(censored, passed.shape[-1] - 1, passed.argmax(axis=-1)), censored
+
+
+def gradient_profile(
+    cell: RNN,
+    n_steps: int,
+    *,
+    inputs: object = None,
+    n_trajectories: int = 1,
+    initial_state: object = None,
+    loss_gradient: object = None,
+    burn_in: int = 0,
+    jacobian: Jacobian = "exact",
+    rng: Seed = None,
+    n_threads: int | None = None,
+) -> GradientProfile:
+    """Backpropagate a loss gradient through time and record its norm at every lag.
+
+    The network runs burn_in + n_steps steps, the last of them is T, and the gradient at T is
+    carried back over n_steps by delta_{i-1} = diag(s'(x_{i-1})) W_rec^T delta_i.
+
+    Parameters
+    ----------
+    cell
+        Networks, one a draw.
+    n_steps
+        Number of lags, at least 1.
+    inputs : array_like, optional
+        u_1 ... u_T, broadcasts to (n_draws, n_trajectories, burn_in + n_steps, n_inputs); None
+        for an autonomous network.
+    n_trajectories
+        Trajectories a draw, which differ in initial state, inputs and loss gradient.
+    initial_state : array_like, optional
+        State at time 0, broadcasts to (n_draws, n_trajectories, n_state); standard normal numbers
+        where None.
+    loss_gradient : array_like, optional
+        dE_T/dx_T, broadcasts like `initial_state`; a random unit vector where None.
+    burn_in
+        Steps before the first lag that is recorded, so that the state forgets where it began.
+    jacobian
+        "exact"; or "as_printed" for the W_rec^T diag(s') of Pascanu et al. (2013), eq. 5, that is
+        delta_{i-1} = diag(s'(x_{i-1})) W_rec delta_i.
+    rng
+        Seed or Generator for what is random here. With the same seed draw d gets the same numbers
+        whatever n_draws is.
+    n_threads
+        Threads to use; None means all cores. The result does not depend on it, to the bit.
+
+    Returns
+    -------
+    GradientProfile
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not broadcast, non-finite numbers, inputs for a cell without W_in.
+
+    Notes
+    -----
+    `log_contribution` is the norm of the k-th term of dE_T/dW_rec = sum_k delta_k s(x_{k-1})^T
+    (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not depend
+    on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon overflows or
+    underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result, one
+    (n_steps, N) array a thread.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> cell = vg.RNN.draw(200, 64, spectral_radius=0.9, n_inputs=4, rng=1)
+    >>> inputs = np.random.default_rng(2).standard_normal((200, 1, 300, 4))
+    >>> profile = vg.gradient_profile(cell, 300, inputs=inputs, rng=3)
+    >>> profile.log_norm.shape
+    (200, 1, 301)
+    >>> profile.growing_share()
+    0.0
+    """
+    if not isinstance(cell, RNN):
+        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+    n_steps = checks.integer("n_steps", n_steps, least=1)
+    burn_in = checks.integer("burn_in", burn_in)
+    n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
+    checks.choice("jacobian", jacobian, ("exact", "as_printed"))
+    streams = Streams.from_rng(rng)
+    draws, shape = range(cell.n_draws), (cell.n_draws, n_trajectories, cell.n_state)
+    names = "(n_draws, n_trajectories, n_state)"
+    if initial_state is None:
+        initial_state = normal_block(streams, Purpose.INITIAL_STATE, draws, shape[1:])
+    if loss_gradient is None:
+        loss_gradient = normal_block(streams, Purpose.LOSS_GRADIENT, draws, shape[1:])
+        loss_gradient /= np.sqrt((loss_gradient**2).sum(axis=-1, keepdims=True))
+    state = checks.broadcast("initial_state", initial_state, shape, names)
+    gradient = checks.broadcast("loss_gradient", loss_gradient, shape, names)
+    log_norm, log_contribution = _run_kernel(
+        cell,
+        n_steps,
+        _inputs(cell, inputs, n_trajectories, burn_in + n_steps),
+        _compact(state, cell.dtype),
+        _compact(gradient, cell.dtype),
+        n_trajectories,
+        burn_in,
+        jacobian == "as_printed",
+        n_threads,
+    )
+    overflown = ~(log_norm < np.inf)
+    if overflown.any():
+        draw = int(overflown.any(axis=(1, 2)).argmax())
+        raise FloatingPointError(
+            f"W_rec: one step of draw {draw} overflows {cell.dtype} (largest entry "
+            f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64 or smaller weights"
+        )
+    return GradientProfile(log_norm, log_contribution, state, gradient)
+
+
+def _inputs(cell: RNN, inputs: object, n_trajectories: int, n_times: int) -> Array:
+    """Inputs as (draws or 1, trajectories or 1, times or 1, n_inputs); no inputs: n_inputs is 0."""
+    if inputs is None:
+        return np.zeros((1, 1, 1, 0), cell.dtype)
+    if cell.W_in is None:
+        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+    shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
+    names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
+    return _compact(checks.broadcast("inputs", inputs, shape, names), cell.dtype)
+
+
+def _compact(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Undo broadcasting: a leading axis of stride 0 is 1 long again, and the array contiguous."""
+    once = tuple(
+        slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
+        for axis, stride in enumerate(array.strides)
+    )
+    return np.require(array[once], dtype=dtype, requirements=["C", "W"])
+
+
+def _block(array: Array, start: int, stop: int) -> Array:
+    """Rows of some draws; an array that all draws share stays whole."""
+    return array if len(array) == 1 else array[start:stop]
+
+
+def _run_kernel(
+    cell: RNN,
+    n_steps: int,
+    inputs: Array,
+    initial_state: Array,
+    loss_gradient: Array,
+    n_trajectories: int,
+    burn_in: int,
+    as_printed: bool,
+    n_threads: int | None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Allocate, and run the kernel over blocks of draws: log norms and log contributions."""
+    n, dtype = cell.n_hidden, cell.dtype
+    n_inputs = inputs.shape[-1]
+    W_rec = np.require(cell.W_rec, requirements=["C", "W"])
+    W_in = np.zeros((cell.n_draws, n, 0), dtype) if n_inputs == 0 else cell.W_in
+    W_in = np.require(W_in, requirements=["C", "W"])
+    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
+    bias = np.require(bias, requirements=["C", "W"])
+    law = find_activation(cell.activation)
+    nowhere = (np.nan, np.nan)
+    near_zero = np.array(law.near_zero or nowhere, dtype=dtype)
+    far = np.array(law.far or nowhere, dtype=dtype)
+    log_norm = np.empty((cell.n_draws, n_trajectories, n_steps + 1))
+    log_contribution = np.empty_like(log_norm)
+    width = padded(n, dtype)
+
+    def work(start: int, stop: int) -> None:
+        _profile_batch(
+            W_rec[start:stop],
+            W_in[start:stop],
+            bias[start:stop],
+            law.code,
+            near_zero,
+            far,
+            _block(inputs, start, stop),
+            _block(initial_state, start, stop),
+            _block(loss_gradient, start, stop),
+            burn_in,
+            as_printed,
+            aligned_zeros((n, width), dtype),
+            aligned_zeros((n, width), dtype),
+            aligned_zeros((n_inputs, width), dtype),
+            aligned_zeros((6, width), dtype),
+            aligned_zeros((n_steps, width), dtype),
+            np.empty((2, n_steps + 1)),
+            np.empty((2, n_steps + 1), np.int64),
+            log_norm[start:stop],
+            log_contribution[start:stop],
+        )
+
+    over_draws(work, cell.n_draws, n_threads)
+    return log_norm, log_contribution

@@ -1,0 +1,302 @@
+"""Reports: what a study found, as one offline HTML page, as Markdown and as a table."""
+
+from __future__ import annotations
+
+import base64
+import re
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import numpy as np
+import pandas as pd
+
+from vgcore import figures, stats
+from vgcore.report import text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from vgcore.study.store import Results
+
+KINDS = ("decay", "rate", "phase", "horizon", "share")
+N_RESAMPLES = 1000
+N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
+WIDE = 8.0  # inches; wider figures take the whole width of the page
+LARGEST_SVG = 150_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure on disk, with its words; a wide one takes the whole width of the page."""
+
+    name: str
+    kind: str
+    wide: bool
+    svg: Path
+    png: Path
+    words: text.Caption
+
+    @property
+    def data_uri(self) -> str:
+        """The figure itself, so that the page needs no other file."""
+        if self.svg.stat().st_size > LARGEST_SVG:
+            return f"data:image/png;base64,{base64.b64encode(self.png.read_bytes()).decode()}"
+        drawing = " ".join(self.svg.read_text("utf-8").split())
+        # Most of an SVG is digits and spaces, which need no escape: shorter than base64.
+        return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Everything a template shows of one slice."""
+
+    part: text.Part
+    drawings: list[Drawing]
+
+
+def write_report(results: Results, out: str | Path) -> Path:
+    """Write the report of a study: report.html, report.md, summary.csv and figures/.
+
+    Parameters
+    ----------
+    results : Results
+        What `load_results` returns; a study that is not complete yet is reported as such.
+    out : str or Path
+        Folder to write to; made if it does not exist.
+
+    Returns
+    -------
+    Path
+        The HTML page, which needs no other file and no network.
+
+    Raises
+    ------
+    ValueError
+        No draw has been measured yet.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> results = vg.load_results("reports/atlas")  # doctest: +SKIP
+    >>> vg.write_report(results, "reports/atlas")  # doctest: +SKIP
+    PosixPath('reports/atlas/report.html')
+    """
+    out = Path(out)
+    study, draws = results.study, results.draws
+    if draws.empty:
+        raise ValueError(
+            f"results: found no draws of study {study.name!r}, expected at least one; run the "
+            "study first"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    eps = study.measure.eps
+    belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
+    summary = stats.summarise(results.conditions, draws, eps=eps)
+    summary.insert(1, "slices", summary["condition"].map(belongs))
+    summary.to_csv(out / "summary.csv", index=False)
+
+    parts = _parts(results, summary.drop(columns="slices"))
+    sections = _sections(parts, results, out / "figures")
+    factors = [str(f) for f in results.conditions if f != "condition"]
+    varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
+    content = {
+        "study": study,
+        "title": study.title or study.name,
+        "sections": sections,
+        "answer": text.answer(parts),
+        "incomplete": text.incomplete(_planned(results), _found(results)),
+        "n_conditions": len(summary),
+        "sample_size": text.sample_size(summary),
+        "summary": text.summary_rows(summary, varying),
+        "methods": text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+        "provenance": text.provenance(results.manifest),
+        "text": text,
+    }
+    page = out / "report.html"
+    page.write_text(_environment().get_template("template.html.j2").render(content), "utf-8")
+    markdown = _environment().get_template("template.md.j2").render(content)
+    (out / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown), "utf-8")
+    return page
+
+
+def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
+    """Facts of every slice that has draws, in the order of the study."""
+    parts = []
+    for part in results.study.slices:
+        wanted = results.slices.loc[results.slices["slice"] == part.name, "condition"]
+        planned = results.conditions[results.conditions["condition"].isin(wanted)]
+        rows = summary[summary["condition"].isin(wanted)]
+        if rows.empty:
+            continue
+        # The whole slice decides on its axis, so that a report does not change shape as it fills.
+        shape = stats.layout(planned)
+        # Conditions are numbered by first appearance in the whole study; quantities ascend.
+        numeric = [f for f in shape.series if pd.api.types.is_numeric_dtype(planned[f])]
+        rows = rows.sort_values([*numeric, "condition"])
+        names = text.series_names(rows, shape.series)
+        table, members = stats.slice_table(rows, names, shape, results.draws)
+        vary = {shape.x, *shape.series, "condition"}
+        parts.append(
+            text.Part(
+                name=part.name,
+                title=part.title or part.name,
+                table=table,
+                members=members,
+                shape=shape,
+                fixed={str(f): planned[f].iloc[0] for f in planned if f not in vary},
+                reference=_reference(table, shape),
+                critical=_critical(table, shape, results.draws, results.study.seed),
+                shifts=_shifts(table, shape, results.draws),
+                eps=results.study.measure.eps,
+            )
+        )
+    return parts
+
+
+def _reference(table: pd.DataFrame, shape: stats.Layout) -> float | None:
+    """Value of the axis at which series are compared: near 0.9 for a scale, else the middle one."""
+    if shape.x is None:
+        return None
+    shared = table.groupby("x")["series"].nunique()
+    levels = shared[shared == shared.max()].index.to_numpy(dtype=np.float64)
+    if shape.levels:
+        return float(levels[0])
+    if shape.x in ("spectral_radius", "gain"):
+        return float(levels[np.argmin(np.abs(levels - 0.9))])
+    return float(levels[len(levels) // 2])
+
+
+def _critical(
+    table: pd.DataFrame, shape: stats.Layout, draws: pd.DataFrame, seed: int
+) -> dict[str, stats.Estimate]:
+    """Axis value of zero rate for each series that has at least two values of the axis."""
+    found = {}
+    for series, rows in table.groupby("series", sort=False):
+        if shape.x is None or shape.levels or len(rows) < 2:
+            continue
+        rates = stats.draw_matrix(draws, rows["condition"])
+        if len(rates):
+            found[str(series)] = stats.critical_value(
+                rows["x"], rates, n_resamples=N_RESAMPLES, seed=seed
+            )
+    return found
+
+
+def _shifts(
+    table: pd.DataFrame, shape: stats.Layout, draws: pd.DataFrame
+) -> dict[str, tuple[stats.Estimate, int]]:
+    """Paired shifts from the first series at the reference, where series share their draws."""
+    reference = _reference(table, shape)
+    at = table if reference is None else table[table["x"] == reference]
+    sizes = [name for name in stats.SIZES if name in at]
+    first, others = at.iloc[0], at.iloc[1:]
+    # Conditions of other sizes have other draws: nothing pairs them.
+    others = others[(others[sizes] == first[sizes]).all(axis=1)]
+    level = 1 - (1 - stats.LEVEL) / max(len(others), 1)
+    shifts = {}
+    for series, condition in zip(others["series"], others["condition"], strict=True):
+        shift, _, n = stats.paired_shift(draws, condition, first["condition"], level)
+        if n:
+            shifts[series] = shift, n
+    return shifts
+
+
+def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> list[Section]:
+    """Draw the figures of every part."""
+    sections = []
+    for part in parts:
+        drawings = []
+        for kind in KINDS:
+            name = f"{part.name}-{kind}"
+            figure = _figure(kind, part, parts, results.profiles)
+            wide = figure.get_figwidth() > WIDE
+            svg, png = figures.save(figure, folder, name)
+            drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
+        sections.append(Section(part, drawings))
+    return sections
+
+
+def _figure(
+    kind: str, part: text.Part, parts: Sequence[text.Part], profiles: pd.DataFrame
+) -> Figure:
+    """One figure of a part."""
+    styles = _styles(part, parts)
+    if kind == "rate":
+        theory = part.shape.x == "spectral_radius"
+        return figures.rate_figure(part.table, styles=styles, x_label=part.x_label, theory=theory)
+    if kind == "phase":
+        return figures.phase_figure(part.table, x_label=part.x_label)
+    if kind == "horizon":
+        return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label)
+    if kind == "share":
+        return figures.share_figure(part.table, styles=styles, x_label=part.x_label)
+    levels = sorted(part.table["x"].dropna().unique())
+    # One colour for one value in every slice with the same axis.
+    same = [p.table["x"].dropna() for p in parts if p.shape.x == part.shape.x]
+    scale = sorted(pd.concat(same).unique())
+    colours = dict(zip(scale, figures.level_colours(len(scale)), strict=True))
+    if part.shape.levels:
+        named = figures.series_styles(part.shape.levels)
+        colours = {float(i): named[level].colour for i, level in enumerate(part.shape.levels)}
+    ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
+    chosen = [levels[int(rank)] for rank in ranks] if levels else []
+    shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
+    curves = profiles[profiles["condition"].isin(shown["condition"])]
+    return figures.decay_figure(
+        shown,
+        stats.profile_bands(curves),
+        curves,
+        levels=chosen,
+        level_colour=colours,
+        styles=styles,
+        x_label=part.x_label,
+        eps=part.eps,
+    )
+
+
+def _styles(part: text.Part, parts: Sequence[text.Part]) -> dict[str, figures.Style]:
+    """Styles of the series of a part, the same in every part whose series name the same factors."""
+    same = [p for p in parts if p.shape.series == part.shape.series]
+    names = list(dict.fromkeys(name for p in same for name in p.names))
+    factors = part.shape.series
+    ordered = len(factors) == 1 and pd.api.types.is_numeric_dtype(part.table[factors[0]])
+    styles = figures.series_styles(names, ordered=ordered)
+    return {name: styles[name] for name in part.names}
+
+
+def _planned(results: Results) -> Mapping[int, int]:
+    """Number of draws that the study asks of each condition."""
+    asked = {part.name: results.study.draws_of(part) for part in results.study.slices}
+    wanted = results.slices.assign(n=results.slices["slice"].map(asked))
+    most = wanted.groupby("condition")["n"].max()
+    return dict(zip(most.index.tolist(), most.tolist(), strict=True))
+
+
+def _found(results: Results) -> Mapping[int, int]:
+    """Number of draws that each condition has."""
+    counts = results.draws["condition"].value_counts()
+    return dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
+
+
+def _markdown(value: object) -> str:
+    """Escape text for Markdown: nothing in a study may become markup on a forge."""
+    plain = " ".join(str(value).split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", re.sub(r"^([#+-])", r"\\\1", plain))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _markdown
+    return environment

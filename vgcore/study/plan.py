@@ -1,0 +1,228 @@
+"""What a study amounts to: its conditions, and its work cut into chunks.
+
+Pure functions of the study alone. Chunks do not depend on the number of threads, so that a study
+begun on one machine goes on, part by part, on another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from vgcore.environment import thread_count
+from vgcore.errors import StudyError
+from vgcore.study.config import FACTORS, Condition, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
+# enough that an interrupt waits little and that no core idles long at the end.
+CHUNK_FLOP = 7.5e9
+ITEM_BYTES = 64 * 2**20
+DRAW_BYTES = 4 * 2**30
+# Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
+GRAIN = 16
+
+DRAW_ROW_BYTES = 60
+PROFILE_ROW_BYTES = 20
+
+
+@dataclass(frozen=True)
+class PlannedCondition:
+    """A condition with its place in the study.
+
+    Attributes
+    ----------
+    index : int
+        Its number in the result tables, in order of first appearance in the study.
+    condition : Condition
+    n_draws : int
+        The largest number that one of its slices asks for.
+    slices : tuple of str
+        Names of the slices that it belongs to.
+    """
+
+    index: int
+    condition: Condition
+    n_draws: int
+    slices: tuple[str, ...]
+
+
+class Item(NamedTuple):
+    """Draws `start` to `stop - 1` of one condition."""
+
+    condition: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Work of one task, written as one part: a few items of about equal predicted cost in all."""
+
+    index: int
+    items: tuple[Item, ...]
+    flop: float
+
+    @property
+    def n_draws(self) -> int:
+        return sum(item.stop - item.start for item in self.items)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction."""
+
+    n_conditions: int
+    n_draws: int
+    n_chunks: int
+    n_bytes: int
+    flop: float
+    longest_flop: float
+
+    def seconds(self, flops_per_second: float, n_workers: int | None = None) -> float:
+        """Predicted duration where each worker (None: one a core) computes at this rate."""
+        shared = self.flop / (thread_count() if n_workers is None else n_workers)
+        return max(shared, self.longest_flop) / flops_per_second
+
+
+def conditions(study: Study) -> list[PlannedCondition]:
+    """The conditions of a study, each once, numbered in order of first appearance.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> from vgcore.study.plan import conditions
+    >>> len(conditions(vg.load_study("smoke")))
+    30
+    """
+    n_draws: dict[Condition, int] = {}
+    slices: dict[Condition, list[str]] = {}
+    for part in study.slices:
+        for condition in part.points(study.defaults):
+            n_draws[condition] = max(n_draws.get(condition, 0), study.draws_of(part))
+            slices.setdefault(condition, []).append(part.name)
+    return [
+        PlannedCondition(i, condition, n_draws[condition], tuple(names))
+        for i, (condition, names) in enumerate(slices.items())
+    ]
+
+
+def conditions_table(study: Study) -> pd.DataFrame:
+    """One row a condition: `condition`, then a column for each factor (`law` as JSON text).
+
+    `spectral_radius` and `gain` are NaN where they are not what fixes the scale.
+    """
+    import pandas as pd
+
+    found = conditions(study)
+    columns: dict[str, object] = {"condition": [c.index for c in found]}
+    for name in FACTORS:
+        values = [getattr(c.condition, name) for c in found]
+        if name in ("spectral_radius", "gain"):
+            values = [float("nan") if value is None else value for value in values]
+        elif name == "law":
+            values = [json.dumps(dict(value), sort_keys=True) for value in values]
+        columns[name] = values
+    return pd.DataFrame(columns)
+
+
+def slices_table(study: Study) -> pd.DataFrame:
+    """One row a slice and condition: `slice`, `condition`; slices in the order of the study."""
+    import pandas as pd
+
+    members = [(name, c.index) for c in conditions(study) for name in c.slices]
+    rank = {part.name: i for i, part in enumerate(study.slices)}
+    members.sort(key=lambda member: (rank[member[0]], member[1]))
+    return pd.DataFrame(members, columns=["slice", "condition"])
+
+
+def draw_flop(condition: Condition) -> float:
+    """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
+    N = condition.n_hidden
+    steps = condition.n_trajectories * (2 * condition.n_steps + condition.burn_in)
+    # A step costs 42 ns beside its arithmetic, a matrix entry or an input 10 ns to draw, a draw
+    # 20 us to set up: 420, 100 and 200,000 operations at that rate.
+    products = steps * (2 * N * N + 420)
+    numbers = N * N + (_n_inputs(condition) if condition.input_variance else 0)
+    return products + 40 * N**3 + 100 * numbers + 200_000
+
+
+def draw_bytes(condition: Condition) -> int:
+    """Memory that one draw takes while it is measured."""
+    profiles = condition.n_trajectories * (condition.n_steps + 1) * 16
+    return condition.n_hidden**2 * 8 + _n_inputs(condition) * 8 + profiles
+
+
+def _n_inputs(condition: Condition) -> int:
+    """Number of input values of one draw."""
+    return condition.n_trajectories * (condition.burn_in + condition.n_steps) * condition.n_inputs
+
+
+def chunks(study: Study) -> list[Chunk]:
+    """The work of a study in the order of its conditions and draws.
+
+    Raises
+    ------
+    StudyError
+        A single draw would take more than 4 GiB of memory.
+    """
+    made: list[Chunk] = []
+    items: list[Item] = []
+    spent = 0.0
+    for condition in conditions(study):
+        for item, flop in _blocks(condition):
+            if items and spent + flop > CHUNK_FLOP:
+                made.append(Chunk(len(made), tuple(items), spent))
+                items, spent = [], 0.0
+            items.append(item)
+            spent += flop
+    made.append(Chunk(len(made), tuple(items), spent))
+    return made
+
+
+def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
+    """Cut a condition's draws into equal blocks of at most a chunk's cost and an item's memory."""
+    flop, size = draw_flop(planned.condition), draw_bytes(planned.condition)
+    if size > DRAW_BYTES:
+        raise StudyError(
+            f"condition {planned.index} (slice {planned.slices[0]}): one draw takes "
+            f"{size / 2**30:.1f} GiB of memory, expected at most {DRAW_BYTES / 2**30:.0f}; lower "
+            "n_trajectories, n_steps, burn_in or n_inputs"
+        )
+    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size))
+    if most > GRAIN:
+        most -= most % GRAIN
+    n_blocks = -(-planned.n_draws // most)
+    step = -(-planned.n_draws // n_blocks)
+    if most >= GRAIN:
+        step = -(-step // GRAIN) * GRAIN
+    for start in range(0, planned.n_draws, step):
+        stop = min(start + step, planned.n_draws)
+        yield Item(planned.index, start, stop), (stop - start) * flop
+
+
+def estimate(study: Study) -> Estimate:
+    """What a study will take, without running any of it.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> from vgcore.study.plan import estimate
+    >>> estimate(vg.load_study("smoke")).n_draws
+    600
+    """
+    found, work = conditions(study), chunks(study)
+    lags = sum(c.n_draws * min(study.measure.n_lags, c.condition.n_steps + 1) for c in found)
+    n_draws = sum(c.n_draws for c in found)
+    return Estimate(
+        n_conditions=len(found),
+        n_draws=n_draws,
+        n_chunks=len(work),
+        n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
+        flop=sum(chunk.flop for chunk in work),
+        longest_flop=max(chunk.flop for chunk in work),
+    )
