@@ -600,7 +600,10 @@ def _simple_figure(
 def _groups(table: pd.DataFrame, styles: Mapping[str, Style]) -> list[list[str]]:
     """Split the series over panels once one panel would be crowded."""
     names = [name for name in styles if name in set(table["series"])]
-    if len(names) <= (MAX_TOGETHER if _is_number(table) else len(PALETTE)) or table["x"].isna().any():
+    if (
+        len(names) <= (MAX_TOGETHER if _is_number(table) else len(PALETTE))
+        or table["x"].isna().any()
+    ):
         return [names]
     n_groups = -(-len(names) // (MAX_TOGETHER - 2))
     size = -(-len(names) // n_groups)
