@@ -1,4 +1,4 @@
-"""What a user would write instead: the same operations in NumPy and PyTorch.
+"""What a user would write instead: the same operations in NumPy, PyTorch and JAX.
 
 One table, `PEERS[operation][library]`, feeds the benchmarks and the tests that all agree. A peer
 gets arrays of its own library (`PREPARE`) and returns NumPy arrays.
@@ -6,6 +6,7 @@ gets arrays of its own library (`PREPARE`) and returns NumPy arrays.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -15,24 +16,27 @@ import numpy as np
 
 
 def numpy_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
-    """Log gradient norms of autonomous tanh networks by batched matrix products."""
+    """Log gradient norms of autonomous tanh networks by batched matrix products.
+
+    W (draws, N, N); x and v (draws, N, trajectories), a column each; out (draws, trajectories, T + 1).
+    """
     slopes = []
     for _ in range(n_steps):
         a = np.tanh(x)
         slopes.append(1 - a * a)
-        x = np.matmul(W, a[:, :, None])[:, :, 0]
+        x = np.matmul(W, a)
     Wt = np.ascontiguousarray(W.transpose(0, 2, 1))
-    norm = np.linalg.norm(v, axis=1)
-    out = np.empty((n_steps + 1, len(W)))
-    out[0] = log = np.log(norm)
-    delta = v / norm[:, None]
+    norm = np.linalg.norm(v, axis=1, keepdims=True)
+    out = np.empty((n_steps + 1, len(W), x.shape[2]))
+    out[0] = log = np.log(norm[:, 0])
+    delta = v / norm
     for lag in range(1, n_steps + 1):
-        delta = slopes[-lag] * np.matmul(Wt, delta[:, :, None])[:, :, 0]
-        norm = np.linalg.norm(delta, axis=1)
-        log = log + np.log(norm)
-        delta = delta / norm[:, None]
+        delta = slopes[-lag] * np.matmul(Wt, delta)
+        norm = np.linalg.norm(delta, axis=1, keepdims=True)
+        log = log + np.log(norm[:, 0])
+        delta = delta / norm
         out[lag] = log
-    return out.T
+    return np.moveaxis(out, 0, -1)
 
 
 def torch_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
@@ -43,19 +47,55 @@ def torch_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
         for _ in range(n_steps):
             a = torch.tanh(x)
             slopes.append(1 - a * a)
-            x = torch.bmm(W, a.unsqueeze(2)).squeeze(2)
+            x = torch.bmm(W, a)
         Wt = W.transpose(1, 2).contiguous()
-        norm = torch.linalg.vector_norm(v, dim=1)
-        log = torch.log(norm).double()
+        norm = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        log = torch.log(norm[:, 0]).double()
         out = [log]
-        delta = v / norm[:, None]
+        delta = v / norm
         for lag in range(1, n_steps + 1):
-            delta = slopes[-lag] * torch.bmm(Wt, delta.unsqueeze(2)).squeeze(2)
-            norm = torch.linalg.vector_norm(delta, dim=1)
-            log = log + torch.log(norm)
-            delta = delta / norm[:, None]
+            delta = slopes[-lag] * torch.bmm(Wt, delta)
+            norm = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
+            log = log + torch.log(norm[:, 0])
+            delta = delta / norm
             out.append(log)
-        return torch.stack(out, dim=1).numpy()
+        return torch.stack(out, dim=-1).numpy()
+
+
+def jax_profile(over_draws: str) -> Callable[..., Any]:
+    """The same with `lax.scan` for one draw, under `jax.vmap` or `lax.map` over the draws."""
+
+    @functools.cache
+    def compiled(n_steps: int) -> Callable[..., Any]:
+        jax = importlib.import_module("jax")
+        jnp = jax.numpy
+
+        def forward(W: Any, x: Any) -> Any:
+            a = jnp.tanh(x)
+            return W @ a, 1 - a * a
+
+        def one_draw(W: Any, x: Any, v: Any) -> Any:
+            def backward(carry: Any, slope: Any) -> Any:
+                delta, log = carry
+                delta = slope * (W.T @ delta)
+                norm = jnp.linalg.norm(delta, axis=0)
+                log = log + jnp.log(norm)
+                return (delta / norm, log), log
+
+            _, slopes = jax.lax.scan(lambda x, _: forward(W, x), x, None, length=n_steps)
+            norm = jnp.linalg.norm(v, axis=0)
+            start = jnp.log(norm)
+            _, logs = jax.lax.scan(backward, (v / norm, start), slopes, reverse=True)
+            return jnp.concatenate([start[None], logs[::-1]]).T
+
+        if over_draws == "vmap":
+            return jax.jit(jax.vmap(one_draw))
+        return jax.jit(lambda *arrays: jax.lax.map(lambda draw: one_draw(*draw), arrays))
+
+    def profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
+        return np.asarray(compiled(n_steps)(W, x, v))
+
+    return profile
 
 
 def numpy_radius(W: Any) -> Any:
@@ -72,13 +112,29 @@ def as_torch(*arrays: Any) -> tuple[Any, ...]:
     return tuple(torch.from_numpy(a) for a in arrays)
 
 
-PREPARE: dict[str, Callable[..., tuple[Any, ...]]] = {"numpy": as_numpy, "torch": as_torch}
+def as_jax(*arrays: Any) -> tuple[Any, ...]:
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_enable_x64", True)
+    return tuple(jax.numpy.asarray(a) for a in arrays)
+
+
+PREPARE: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "numpy": as_numpy,
+    "torch": as_torch,
+    "jax_vmap": as_jax,
+    "jax_map": as_jax,
+}
 PEERS: dict[str, dict[str, Callable[..., Any]]] = {
-    "gradient_profile": {"numpy": numpy_profile, "torch": torch_profile},
+    "gradient_profile": {
+        "numpy": numpy_profile,
+        "torch": torch_profile,
+        "jax_vmap": jax_profile("vmap"),
+        "jax_map": jax_profile("map"),
+    },
     "spectral_radius": {"numpy": numpy_radius},
 }
 
 
-def available(library: str) -> bool:
-    """Whether a peer's library is installed."""
-    return importlib.util.find_spec(library) is not None
+def available(peer: str) -> bool:
+    """Whether a peer's library, the part of its name before the underscore, is installed."""
+    return importlib.util.find_spec(peer.split("_")[0]) is not None

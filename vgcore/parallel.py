@@ -19,16 +19,22 @@ _BLOCKS_PER_THREAD = 8  # so that a thread with easy draws takes over from one w
 
 
 def over_draws(
-    work: Callable[[int, int], None], n_draws: int, n_threads: int | None = None
+    work: Callable[[int, int], None], n_draws: int, n_threads: int | None = None, grain: int = 1
 ) -> None:
     """Call work(start, stop) on blocks that cover range(n_draws), on several threads.
+
+    Blocks are whole multiples of `grain` draws, but for the last.
 
     The calling thread is one of them. An exception is raised as it is; blocks not begun by then, or
     when the user interrupts, are dropped.
     """
-    threads = min(thread_count(n_threads), n_draws)
-    n_blocks = min(_BLOCKS_PER_THREAD * threads, n_draws)
-    edges = [n_draws * block // max(n_blocks, 1) for block in range(n_blocks + 1)]
+    n_grains = -(-n_draws // grain)
+    threads = min(thread_count(n_threads), n_grains)
+    n_blocks = min(_BLOCKS_PER_THREAD * threads, n_grains)
+    edges = [
+        min(grain * (n_grains * block // max(n_blocks, 1)), n_draws)
+        for block in range(n_blocks + 1)
+    ]
     blocks = itertools.pairwise(edges)
     taking = threading.Lock()
 

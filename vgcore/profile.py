@@ -14,7 +14,8 @@ from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, normal_block
 from vgcore.kernels.rnn import _profile_batch
-from vgcore.kernels.vectors import aligned_zeros, padded
+from vgcore.kernels.rnn_lanes import _profile_lanes_batch
+from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Jacobian = Literal["exact", "as_printed"]
+
+_SMALL = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -436,10 +439,49 @@ def _run_kernel(
     far = np.array(law.far or nowhere, dtype=dtype)
     log_norm = np.empty((cell.n_draws, n_trajectories, n_steps + 1))
     log_contribution = np.empty_like(log_norm)
-    width = padded(n, dtype)
+    P, lanes = padded(n, dtype), BYTES // dtype.itemsize
+    # Rows side by side: with few units because the vectors of one row are too short to fill the
+    # machine, with many trajectories because the matrix is then loaded once for all of them.
+    shared = n_trajectories >= lanes // 2
+    side_by_side = n <= _SMALL or shared
 
-    def work(start: int, stop: int) -> None:
+    def rows(start: int, stop: int) -> None:
         _profile_batch(
+            *parameters(start, stop),
+            aligned_zeros((n, P), dtype),
+            aligned_zeros((n, P), dtype),
+            aligned_zeros((n_inputs, P), dtype),
+            aligned_zeros((7, P), dtype),
+            aligned_zeros((n_steps, P), dtype),
+            np.empty((3, n_steps + 1)),
+            np.empty((2, n_steps + 1), np.int64),
+            log_norm[start:stop],
+            log_contribution[start:stop],
+        )
+
+    def groups(start: int, stop: int) -> None:
+        depth = 1 if shared else lanes
+        _profile_lanes_batch(
+            *parameters(start, stop),
+            aligned_zeros((n, n, depth), dtype),
+            aligned_zeros((n, n, depth), dtype),
+            aligned_zeros((n_inputs, n, depth), dtype),
+            aligned_zeros((n_inputs, lanes), dtype),
+            aligned_zeros((6, n, lanes), dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros((5, lanes), dtype),
+            aligned_zeros((n_steps, n, lanes), dtype),
+            np.empty((2, n_steps + 1, lanes), dtype),
+            np.empty((2, n_steps + 1, lanes), np.int64),
+            np.empty((3, n_steps + 1)),
+            np.empty((2, n_steps + 1), np.int64),
+            np.empty((4, lanes), np.int64),
+            log_norm[start:stop],
+            log_contribution[start:stop],
+        )
+
+    def parameters(start: int, stop: int) -> tuple[Any, ...]:
+        return (
             W_rec[start:stop],
             W_in[start:stop],
             bias[start:stop],
@@ -451,16 +493,10 @@ def _run_kernel(
             _block(loss_gradient, start, stop),
             burn_in,
             as_printed,
-            aligned_zeros((n, width), dtype),
-            aligned_zeros((n, width), dtype),
-            aligned_zeros((n_inputs, width), dtype),
-            aligned_zeros((6, width), dtype),
-            aligned_zeros((n_steps, width), dtype),
-            np.empty((2, n_steps + 1)),
-            np.empty((2, n_steps + 1), np.int64),
-            log_norm[start:stop],
-            log_contribution[start:stop],
         )
 
-    over_draws(work, cell.n_draws, n_threads)
+    if side_by_side:
+        over_draws(groups, cell.n_draws, n_threads, grain=1 if shared else lanes)
+    else:
+        over_draws(rows, cell.n_draws, n_threads)
     return log_norm, log_contribution

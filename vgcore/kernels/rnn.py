@@ -19,14 +19,13 @@ from vgcore.kernels.vectors import _exponent, _max_abs, _scale_exact, _sum_squar
 
 LN2 = np.log(2.0)
 
-# A gradient is rescaled where its largest entry leaves these bounds: far from where its squares
-# or its product with a matrix of any sane size would leave the range of float32.
-_LOW, _HIGH = 2.0**-10, 2.0**10
+# A vector is rescaled where its square norm leaves these bounds: far from where its squares or its
+# product with a matrix of any sane size would leave the range of float32.
+_LOW, _HIGH = 2.0**-100, 2.0**80
 
 # Beyond these powers of two every unbounded activation is piecewise linear, and every one with
 # s(0) = 0 is so near zero, to float64 precision.
 _NEAR, _FAR = -60, 40
-
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pack(matrix: Array, transpose: bool, out: Array) -> None:
@@ -60,6 +59,21 @@ def _normalise(x: Array) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
+    """Return s, e with ||2**exponent x||^2 = s 4**e; x is rescaled in place where s is not in range.
+
+    An exact zero has s = e = 0.
+    """
+    square = _sum_squares(x)
+    if not _LOW <= square <= _HIGH:
+        if square == 0.0 and _max_abs(x) == 0.0:
+            return square, 0
+        exponent += _normalise(x)
+        square = _sum_squares(x)
+    return square, exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
 
@@ -81,6 +95,16 @@ def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _bounds(exponent: int, n: int) -> tuple[float, float]:
+    """Square norms of x between which the state 2**exponent x of n units may stay as it is."""
+    if exponent < 0:
+        return _LOW, min(_HIGH, np.ldexp(1.0, 2 * (_NEAR - exponent)))
+    if exponent > 0:
+        return max(_LOW, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1))), _HIGH
+    return _LOW, _HIGH
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> None:
     """An activation with one slope below zero and one above; at zero the lower one."""
     for j in range(x.size):
@@ -98,11 +122,13 @@ def _forward_lane(
     far: Array,
     inputs: Array,
     initial_state: Array,
+    driven: bool,
     burn_in: int,
     n_steps: int,
     x: Array,
     value: Array,
     drive: Array,
+    scratch: Array,
     slopes: Array,
     activity: Array,
     activity_exponent: Integers,
@@ -111,42 +137,40 @@ def _forward_lane(
 
     slopes[j] is s'(x_{burn_in + j}), j < T; activity[j] 4**activity_exponent[j] is
     ||s(x_{burn_in + j - 1})||^2, j <= T, and 0 where there is no such state.
-    forward (N, P) is W^T, input_weights (n_inputs, P) is W_in^T; bias, x, value, drive (P,).
+    forward (N, P) is W^T, input_weights (n_inputs, P) is W_in^T; bias, x, value, drive, scratch (P,).
     """
     n = initial_state.size
     constant_input = inputs.shape[0] == 1
-    driven = bool(np.any(bias != 0.0)) or (
-        input_weights.shape[0] > 0 and bool(np.any(inputs != 0.0))
-    )
     _copy(initial_state, x)
     exponent = _rescale_state(x, 0, driven, near_zero, far)
+    low, high = _bounds(exponent, n)
     activity[0] = 0.0
     activity_exponent[0] = 0
-    last = burn_in + n_steps - 1
-    for t in range(last + 1):
+    for t in range(burn_in + n_steps):
         slope = slopes[max(t - burn_in, 0)]
         if exponent == 0:
             _activate(activation, x, value, slope)
         else:
             _piecewise_linear(near_zero if exponent < 0 else far, x, value, slope)
-        value[n:] = 0.0  # s(0) need not be 0
+        for i in range(n, value.size):
+            value[i] = 0.0  # s(0) need not be 0
         if t >= burn_in - 1:
-            largest = _max_abs(value)
             j = t - burn_in + 1
-            activity_exponent[j] = exponent
-            if largest == 0.0 or _LOW <= largest <= _HIGH:
-                activity[j] = _sum_squares(value)
-            else:
-                _copy(value, drive)
-                activity_exponent[j] += _normalise(drive)
-                activity[j] = _sum_squares(drive)
-        _copy(bias, drive)
-        if input_weights.shape[0] > 0:
-            _vecmat(inputs[0 if constant_input else t], input_weights, drive, drive)
-        if exponent != 0:
-            _scale_exact(drive, -exponent)
-        _vecmat(value, forward, drive, x)
-        exponent = _rescale_state(x, exponent, driven, near_zero, far)
+            activity[j], activity_exponent[j] = _sum_squares(value), exponent
+            if not _LOW <= activity[j] <= _HIGH:
+                _copy(value, scratch)
+                activity[j], activity_exponent[j] = _scaled_squares(scratch, exponent)
+        if t == 0 or not constant_input:
+            _vecmat(inputs[t if not constant_input else 0], input_weights, bias, drive)
+        start = drive
+        if exponent != 0 and driven:
+            start = scratch
+            _copy(drive, scratch)
+            _scale_exact(scratch, -exponent)
+        _vecmat(value, forward, start, x)
+        if not low <= _sum_squares(x) <= high:
+            exponent = _rescale_state(x, exponent, driven, near_zero, far)
+            low, high = _bounds(exponent, n)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -154,20 +178,16 @@ def _backward_lane(
     backward: Array,
     loss_gradient: Array,
     slopes: Array,
-    activity: Array,
-    activity_exponent: Integers,
     delta: Array,
     product: Array,
     zeros: Array,
     squares: Array,
     exponents: Integers,
-    out_log_norm: Array,
-    out_log_contribution: Array,
 ) -> None:
     """Carry the gradient back over T steps: delta_{i-1} = diag(s'(x_{i-1})) W^T delta_i.
 
     backward (N, P) is W (its transpose for the Jacobian as printed); delta, product and zeros (P,);
-    squares and exponents (T + 1,) hold ||delta||^2 as squares 4**exponents; out (T + 1,).
+    squares and exponents (T + 1,) take ||delta||^2 as squares 4**exponents.
     """
     n_steps = slopes.shape[0]
     _copy(loss_gradient, delta)
@@ -178,23 +198,46 @@ def _backward_lane(
             slope = slopes[n_steps - lag]
             for j in range(delta.size):
                 delta[j] = slope[j] * product[j]
-        largest = _max_abs(delta)
-        if largest == 0.0 and _sum_squares(delta) == 0.0:  # not where all entries are nan
+        squares[lag], exponents[lag] = _scaled_squares(delta, exponent)
+        exponent = exponents[lag]
+        if squares[lag] == 0.0:
             squares[lag:] = 0.0
             exponents[lag:] = 0
             break
-        if not _LOW <= largest <= _HIGH:
-            exponent += _normalise(delta)
-        squares[lag] = _sum_squares(delta)
-        exponents[lag] = exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _logs(
+    squares: Array,
+    exponents: Integers,
+    activity: Array,
+    activity_exponent: Integers,
+    logs: Array,
+    out_log_norm: Array,
+    out_log_contribution: Array,
+) -> None:
+    """Take the logarithms of one row of gradients and activities; logs (T + 1,) is scratch."""
+    last = squares.size - 1
     _log(squares, out_log_norm)
-    _log(activity, squares)
-    for lag in range(n_steps + 1):
+    _log(activity, logs)
+    for lag in range(last + 1):
         out_log_norm[lag] = 0.5 * out_log_norm[lag] + LN2 * exponents[lag]
-        j = n_steps - lag
+        j = last - lag
         out_log_contribution[lag] = (
-            out_log_norm[lag] + 0.5 * squares[j] + LN2 * activity_exponent[j]
+            out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]
         )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_row(array: Array, draw: int, trajectory: int) -> Array:
+    """Return the part of one draw and trajectory; leading axes are (draws or 1, trajectories or 1)."""
+    return array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_driven(bias: Array, inputs: Array) -> bool:
+    """Whether a bias or an input keeps a state from being small."""
+    return bool(np.any(bias != 0.0)) or bool(np.any(inputs != 0.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -223,11 +266,11 @@ def _profile_batch(
     """Profiles of several draws, one after another.
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
-    Scratch: forward and backward (N, P), input_weights (n_inputs, P), vectors (6, P), slopes
-    (T, P), series and exponents (2, T + 1). out (draws, trajectories, T + 1).
+    Scratch: forward and backward (N, P), input_weights (n_inputs, P), vectors (7, P), slopes
+    (T, P), series (3, T + 1), exponents (2, T + 1). out (draws, trajectories, T + 1).
     """
-    x, value, drive = vectors[0], vectors[1], vectors[2]
-    padded_bias, delta, zeros = vectors[3], vectors[4], vectors[5]
+    x, value, drive, scratch = vectors[0], vectors[1], vectors[2], vectors[3]
+    padded_bias, delta, zeros = vectors[4], vectors[5], vectors[6]
     zeros[:] = 0.0
     for d in range(out_log_norm.shape[0]):
         _pack(W_rec[d], True, forward)
@@ -235,6 +278,7 @@ def _profile_batch(
         _pack(W_in[d], True, input_weights)
         _copy(bias[d], padded_bias)
         for k in range(out_log_norm.shape[1]):
+            row_inputs = _of_row(inputs, d, k)
             _forward_lane(
                 forward,
                 input_weights,
@@ -242,32 +286,35 @@ def _profile_batch(
                 activation,
                 near_zero,
                 far,
-                inputs[min(d, inputs.shape[0] - 1), min(k, inputs.shape[1] - 1)],
-                initial_state[
-                    min(d, initial_state.shape[0] - 1), min(k, initial_state.shape[1] - 1)
-                ],
+                row_inputs,
+                _of_row(initial_state, d, k),
+                _is_driven(bias[d], row_inputs),
                 burn_in,
                 slopes.shape[0],
                 x,
                 value,
                 drive,
+                scratch,
                 slopes,
                 series[0],
                 exponents[0],
             )
             _backward_lane(
                 backward,
-                loss_gradient[
-                    min(d, loss_gradient.shape[0] - 1), min(k, loss_gradient.shape[1] - 1)
-                ],
+                _of_row(loss_gradient, d, k),
                 slopes,
-                series[0],
-                exponents[0],
                 delta,
                 x,
                 zeros,
                 series[1],
                 exponents[1],
+            )
+            _logs(
+                series[1],
+                exponents[1],
+                series[0],
+                exponents[0],
+                series[2],
                 out_log_norm[d, k],
                 out_log_contribution[d, k],
             )

@@ -32,17 +32,16 @@ from vgcore._typing import Array
 
 BYTES = 64  # the length of a vector, and the alignment of every row
 
-# Columns (in vectors) and partial sums of the blocks of `_vecmat`, widest first. Four chains of
-# fused multiply-adds hide their latency and fit the 16 registers of AVX2; eight spill, and take
-# 1.4 times as long. The block of eight columns is for AVX-512 alone, where some processors need
-# eight chains; it does to each column what the block of four does.
-_VECMAT_BLOCKS = ((8, 1), (4, 1), (2, 2), (1, 4))
+# Columns (in vectors) of the blocks of the vector-matrix products, widest first: four or more chains
+# of fused multiply-adds hide their latency. Blocks of eight spill on AVX2, and take 1.4 times as
+# long. An element is one sum, in the order of the rows, whatever the block.
+_BLOCKS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 
 # Rows and columns (in vectors) of the tiles of `_matmat`, with and without AVX-512. An element is
 # one sum whatever the tile. On AVX2 the large tile spills and takes three times as long.
 _MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
 
-_CHAINS = 4  # partial sums of the routines that reduce one array
+_CHAINS = 4  # partial results of the largest modulus, whose order does not matter
 
 
 def padded(n: int, dtype: npt.DTypeLike) -> int:
@@ -125,12 +124,18 @@ class _Code:
         """Add a * b to the variable `total`, rounding once."""
         self.builder.store(self.call("fma", a, b, self.builder.load(total)), total)
 
-    def lanes_of(self, vector: ir.Value) -> list[ir.Value]:
-        """Return the scalars in a vector."""
-        return [
-            self.builder.extract_element(vector, ir.Constant(ir.IntType(32), lane))
-            for lane in range(self.lanes)
-        ]
+    def fold(self, vector: ir.Value, join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+        """Join the lanes of a vector in the order of `_tree`, halves at a time."""
+        lanes = self.lanes
+        while lanes > 1:
+            lanes //= 2
+            halves = []
+            for first in (0, lanes):
+                which = [ir.Constant(ir.IntType(32), first + lane) for lane in range(lanes)]
+                mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), which)
+                halves.append(self.builder.shuffle_vector(vector, vector, mask))
+            vector = join(*halves)
+        return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
     @contextmanager
     def steps(self, done: ir.AllocaInstr, total: ir.Value, size: int) -> Iterator[ir.Value]:
@@ -146,10 +151,32 @@ def _int(value: int) -> ir.Constant:
 
 
 def _tree(parts: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """Join a power of two of values in a balanced tree."""
-    while len(parts) > 1:
-        parts = [join(a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+    """Join a power of two of values in a balanced tree: the first half with the second, and on."""
+    while (half := len(parts) // 2) > 0:
+        parts = [join(a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
     return parts[0]
+
+
+def _write_blocks(
+    code: _Code,
+    n: ir.Value,
+    width: ir.Value,
+    factor: Callable[[ir.Value], ir.Value],
+    element: Callable[[ir.Value, ir.Value, int], ir.Value],
+    start: ir.Value,
+    y: ir.Value,
+) -> None:
+    """Write y[c] = start[c] + sum_i factor(i) element(i, c), c < width, one fused sum each."""
+    builder, done = code.builder, code.variable(_int(0))
+    for columns in _BLOCKS[code.wide]:
+        with code.steps(done, width, columns) as column:
+            sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
+            with cgutils.for_range(builder, n) as row:
+                common = factor(row.index)
+                for c, total in enumerate(sums):
+                    code.accumulate(total, common, element(row.index, column, c))
+            for c, total in enumerate(sums):
+                code.store(builder.load(total), y, column, c)
 
 
 def _write_vecmat(
@@ -168,28 +195,51 @@ def _write_vecmat(
     builder = code.builder
     M, start, y = code.vectors(M), code.vectors(start), code.vectors(y)
     width = code.width(P)
-    column_done = code.variable(_int(0))
-    for columns, parts in _VECMAT_BLOCKS[0 if code.wide else 1 :]:
-        with code.steps(column_done, width, columns) as column:
-            sums = [
-                [
-                    code.variable(code.zero if p else code.load(start, column, c))
-                    for p in range(parts)
-                ]
-                for c in range(columns)
-            ]
-            row_done = code.variable(_int(0))
-            for rows in sorted({parts, 1}, reverse=True):
-                with code.steps(row_done, n, rows) as row:
-                    for p in range(rows):
-                        i = builder.add(row, _int(p))
-                        factor = code.spread(builder.load(code.at(x, i)))
-                        M_row = code.at(M, builder.mul(i, width), column)
-                        for c in range(columns):
-                            code.accumulate(sums[c][p], factor, code.load(M_row, c))
-            for c, parts_of in enumerate(sums):
-                total = _tree([builder.load(part) for part in parts_of], builder.fadd)
-                code.store(total, y, column, c)
+
+    def factor(i: ir.Value) -> ir.Value:
+        return code.spread(builder.load(code.at(x, i)))
+
+    def element(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
+        return code.load(M, builder.mul(i, width), column, c)
+
+    _write_blocks(code, n, width, factor, element, start, y)
+    builder.ret_void()
+
+
+def _write_vecmat_lanes(
+    code: _Code,
+    x: ir.Value,
+    _x_rows: ir.Value,
+    _x_lanes: ir.Value,
+    M: ir.Value,
+    n: ir.Value,
+    P: ir.Value,
+    depth: ir.Value,
+    start: ir.Value,
+    _start_rows: ir.Value,
+    _start_lanes: ir.Value,
+    y: ir.Value,
+    width: ir.Value,
+    _y_lanes: ir.Value,
+) -> None:
+    """Write y = start + x[:n] @ M in each lane, where M is (n, P, lanes), or (n, P, 1) for all."""
+    builder = code.builder
+    x, start, y = code.vectors(x), code.vectors(start), code.vectors(y)
+
+    def factor(i: ir.Value) -> ir.Value:
+        return code.load(x, i)
+
+    def own(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
+        return code.load(code.vectors(M), builder.mul(i, P), column, c)
+
+    def common(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
+        return code.spread(builder.load(code.at(M, builder.mul(i, P), column, c)))
+
+    with builder.if_else(builder.icmp_signed("==", depth, _int(1))) as (one, many):
+        with one:
+            _write_blocks(code, n, width, factor, common, start, y)
+        with many:
+            _write_blocks(code, n, width, factor, own, start, y)
     builder.ret_void()
 
 
@@ -247,21 +297,38 @@ def _write_max_abs(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
                 value = code.call("fabs", code.load(x, index, i))
                 builder.store(larger(builder.load(top), value), top)
     highest = _tree([builder.load(top) for top in tops], larger)
-    builder.ret(_tree(code.lanes_of(highest), larger))
+    builder.ret(code.fold(highest, larger))
 
 
 def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     """Write the sum of the squares of x."""
-    builder = code.builder
-    x, width, done = code.vectors(x), code.width(*shape), code.variable(_int(0))
-    sums = [code.variable(code.zero) for _ in range(_CHAINS)]
-    for size in (_CHAINS, 1):
-        with code.steps(done, width, size) as index:
-            for i, part in enumerate(sums[:size]):
-                value = code.load(x, index, i)
-                code.accumulate(part, value, value)
-    total = _tree([builder.load(part) for part in sums], builder.fadd)
-    builder.ret(_tree(code.lanes_of(total), builder.fadd))
+    builder, x, total = code.builder, code.vectors(x), code.variable(code.zero)
+    with cgutils.for_range(builder, code.width(*shape)) as row:
+        value = code.load(x, row.index)
+        code.accumulate(total, value, value)
+    builder.ret(code.fold(builder.load(total), builder.fadd))
+
+
+def _write_sum_squares_lanes(
+    code: _Code, x: ir.Value, n: ir.Value, _x_lanes: ir.Value, out: ir.Value, _size: ir.Value
+) -> None:
+    """Write the sum of the squares of each lane, in the order of `_write_sum_squares`."""
+    builder, x, done = code.builder, code.vectors(x), code.variable(_int(0))
+    sums = [code.variable(code.zero) for _ in range(code.lanes)]
+
+    def add(row: ir.Value, i: int) -> None:
+        value = code.load(x, row, i)
+        code.accumulate(sums[i], value, value)
+
+    with code.steps(done, n, code.lanes) as row:
+        for i in range(code.lanes):
+            add(row, i)
+    first = builder.load(done)
+    for i in range(code.lanes - 1):
+        with builder.if_then(builder.icmp_signed("<", builder.add(first, _int(i)), n)):
+            add(first, i)
+    code.store(_tree([builder.load(part) for part in sums], builder.fadd), code.vectors(out))
+    builder.ret_void()
 
 
 def _routine(
@@ -308,6 +375,9 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
         y[:] = start + x[: M.shape[0]] @ M
 
+    def _vecmat_lanes(x: Array, M: Array, start: Array, y: Array) -> None:
+        y[:] = start + (x[: M.shape[0], None] * M[:, : y.shape[0]]).sum(axis=0)
+
     def _matmat(A: Array, B: Array, C: Array) -> None:
         C[:] = A[:, : B.shape[0]] @ B
 
@@ -317,12 +387,23 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _sum_squares(x: Array) -> Any:
         return (x * x).sum()
 
+    def _sum_squares_lanes(x: Array, out: Array) -> None:
+        out[:] = (x * x).sum(axis=0)
+
 else:
 
     @intrinsic
     def _vecmat(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
         """Set y = start + x[:n] @ M for padded M (n, P); y may be `start`, but not x or M."""
         return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=False)
+
+    @intrinsic
+    def _vecmat_lanes(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
+        """Set y[:, l] = start[:, l] + x[:n, l] @ M[:, :m, l] in each lane l; y is (m, lanes).
+
+        M is (n, m or more, lanes), or (n, m or more, 1) where all lanes share it.
+        """
+        return _routine(_write_vecmat_lanes, (x, M, start, y), (2, 3, 2, 2), returns=False)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
@@ -338,6 +419,11 @@ else:
     def _sum_squares(typingctx: Any, x: Any) -> Any:
         """Return the sum of the squares of a padded array, in its own dtype."""
         return _routine(_write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=True)
+
+    @intrinsic
+    def _sum_squares_lanes(typingctx: Any, x: Any, out: Any) -> Any:
+        """Set out[l] to what `_sum_squares` gives for the column x[:, l], in each lane l."""
+        return _routine(_write_sum_squares_lanes, (x, out), (2, 1), returns=False)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
