@@ -18,7 +18,7 @@ import numpy as np
 def numpy_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
     """Log gradient norms of autonomous tanh networks by batched matrix products.
 
-    W (draws, N, N); x and v (draws, N, trajectories), a column each; out (draws, trajectories, T + 1).
+    W (draws, N, N); x and v (draws, N, trajectories); out (draws, trajectories, T + 1).
     """
     slopes = []
     for _ in range(n_steps):

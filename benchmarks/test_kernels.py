@@ -34,7 +34,7 @@ def test_gradient_profile(benchmark, library, n_hidden, n_draws, dtype):
     else:
         if not available(library):
             pytest.skip(f"{library} is not installed")
-        arrays = PREPARE[library](cell.W_rec, state, loss)
+        arrays = PREPARE[library](cell.W_rec, state[..., None], loss[..., None])
 
         def run():
             return PEERS["gradient_profile"][library](*arrays, N_STEPS)

@@ -16,6 +16,7 @@ LAYERS = [
     ["parallel", "activations", "kernels.radius"],
     ["spectrum", "kernels.activate"],
     ["mean_field", "kernels.rnn"],
+    ["kernels.rnn_lanes"],
     ["initializers"],
     ["cells"],
     ["profile"],

@@ -19,15 +19,20 @@ def require(library: str) -> None:
         pytest.skip(f"{library} is not installed")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of JAX's own imports
+@pytest.mark.parametrize("n_trajectories", [1, 3])
 @pytest.mark.parametrize("library", PEERS["gradient_profile"])
-def test_benchmarked_profiles_agree(library):
+def test_benchmarked_profiles_agree(library, n_trajectories):
     require(library)
     cell = vg.RNN.draw(6, 19, gain=1.3, rng=1)
-    state, loss = np.random.default_rng(2).standard_normal((2, 6, 19))
-    ours = vg.gradient_profile(cell, 60, initial_state=state[:, None], loss_gradient=loss[:, None])
-    arrays = PREPARE[library](cell.W_rec, state, loss)
+    state, loss = np.random.default_rng(2).standard_normal((2, 6, n_trajectories, 19))
+    ours = vg.gradient_profile(
+        cell, 60, n_trajectories=n_trajectories, initial_state=state, loss_gradient=loss
+    )
+    columns = (np.ascontiguousarray(rows.swapaxes(1, 2)) for rows in (state, loss))
+    arrays = PREPARE[library](cell.W_rec, *columns)
     theirs = PEERS["gradient_profile"][library](*arrays, 60)
-    np.testing.assert_allclose(ours.log_norm[:, 0], theirs, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ours.log_norm, theirs, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("library", PEERS["spectral_radius"])

@@ -288,6 +288,35 @@ def test_bits_do_not_depend_on_threads_or_batch_position():
     assert np.array_equal(whole.log_norm, run(reverse, "tanh", 200).log_norm[::-1])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [3, 16, 31, 33, 50, 130])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_bits_do_not_depend_on_the_trajectories_beside(activation, n, dtype):
+    """One row a vector or one row a lane, with a matrix for each or one for all: the same sums."""
+    p = problem(n, n_draws=2, n_trajectories=19, n_times=60, gain=1.5)
+    together = run(p, activation, 55, dtype, burn_in=5)
+    for few in (slice(0, 1), slice(4, 7), slice(18, 19)):
+        part = p | {name: p[name][:, few] for name in ("u", "x0", "v")}
+        alone = run(part, activation, 55, dtype, burn_in=5)
+        assert np.array_equal(alone.log_norm, together.log_norm[:, few])
+        assert np.array_equal(alone.log_contribution, together.log_contribution[:, few])
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("gain", [0.3, 3.0])
+def test_bits_do_not_depend_on_the_trajectories_beside_where_states_are_rescaled(activation, gain):
+    cell = vg.RNN.draw(2, 40, gain=gain, activation=activation, rng=1)
+    x0, v = np.random.default_rng(2).standard_normal((2, 2, 9, 40))
+    many, one = (
+        vg.gradient_profile(
+            cell, 900, n_trajectories=k, initial_state=x0[:, :k], loss_gradient=v[:, :k]
+        )
+        for k in (9, 1)
+    )
+    assert np.array_equal(many.log_norm[:, :1], one.log_norm)
+    assert np.array_equal(many.log_contribution[:, :1], one.log_contribution)
+
+
 def test_random_defaults_of_a_draw_do_not_depend_on_the_number_of_draws():
     few, many = (vg.gradient_profile(vg.RNN.draw(n, 10, rng=5), 20, rng=6).log_norm for n in (2, 9))
     assert np.array_equal(few, many[:2])

@@ -27,6 +27,7 @@ _LOW, _HIGH = 2.0**-100, 2.0**80
 # s(0) = 0 is so near zero, to float64 precision.
 _NEAR, _FAR = -60, 40
 
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pack(matrix: Array, transpose: bool, out: Array) -> None:
     """Copy a matrix, or its transpose, into zero-padded rows."""
@@ -60,9 +61,9 @@ def _normalise(x: Array) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
-    """Return s, e with ||2**exponent x||^2 = s 4**e; x is rescaled in place where s is not in range.
+    """Return s, e with ||2**exponent x||^2 = s 4**e; an exact zero has s = e = 0.
 
-    An exact zero has s = e = 0.
+    x is rescaled in place where s is not in range.
     """
     square = _sum_squares(x)
     if not _LOW <= square <= _HIGH:
@@ -137,7 +138,7 @@ def _forward_lane(
 
     slopes[j] is s'(x_{burn_in + j}), j < T; activity[j] 4**activity_exponent[j] is
     ||s(x_{burn_in + j - 1})||^2, j <= T, and 0 where there is no such state.
-    forward (N, P) is W^T, input_weights (n_inputs, P) is W_in^T; bias, x, value, drive, scratch (P,).
+    forward (N, P) is W^T, input_weights (n_inputs, P) is W_in^T; the other scratch is (P,).
     """
     n = initial_state.size
     constant_input = inputs.shape[0] == 1
@@ -223,15 +224,14 @@ def _logs(
     for lag in range(last + 1):
         out_log_norm[lag] = 0.5 * out_log_norm[lag] + LN2 * exponents[lag]
         j = last - lag
-        out_log_contribution[lag] = (
-            out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]
-        )
+        out_log_contribution[lag] = out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _of_row(array: Array, draw: int, trajectory: int) -> Array:
-    """Return the part of one draw and trajectory; leading axes are (draws or 1, trajectories or 1)."""
-    return array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
+    """Return the part of one draw and trajectory; its axes are (draws or 1, trajectories or 1)."""
+    part: Array = array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
+    return part
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

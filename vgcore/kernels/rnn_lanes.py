@@ -1,6 +1,6 @@
 """Gradient profile of the vanilla RNN for several rows at once, one in each lane of a vector.
 
-A row is one trajectory of one draw. Entry [i, l] of an array is entry i of row l, so that one
+A row is one trajectory of one draw. Entry i of row l is at i L + l, so that one
 vector instruction does the same step of 16 float32 or 8 float64 rows: no sum runs across a vector,
 and the latency of an activation is paid once for all. The bits are those of `kernels.rnn`.
 
@@ -24,7 +24,12 @@ from vgcore.kernels.rnn import (
     _rescale_state,
     _scaled_squares,
 )
-from vgcore.kernels.vectors import _scale_exact, _sum_squares_lanes, _vecmat_lanes
+from vgcore.kernels.vectors import (
+    _piecewise_linear_lanes,
+    _scale_exact,
+    _sum_squares_lanes,
+    _vecmat_lanes,
+)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -39,59 +44,45 @@ def _pack_lane(matrix: Array, transpose: bool, lane: int, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _put(source: Array, lane: int, target: Array) -> None:
+def _put(source: Array, lane: int, lanes: int, target: Array) -> None:
     """Copy the first entries of a vector into one lane."""
-    for i in range(target.shape[0]):
-        target[i, lane] = source[i]
+    for i in range(target.size // lanes):
+        target[i * lanes + lane] = source[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _take(source: Array, lane: int, target: Array) -> None:
+def _take(source: Array, lane: int, lanes: int, target: Array) -> None:
     """Copy one lane into the first entries of a vector."""
-    for i in range(source.shape[0]):
-        target[i] = source[i, lane]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _all_within(low: Array, squares: Array, high: Array) -> bool:
-    outside = 0
-    for lane in range(squares.size):
-        outside += not (low[lane] <= squares[lane] <= high[lane])
-    return outside == 0
+    for i in range(source.size // lanes):
+        target[i] = source[i * lanes + lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _squares_lanes(
-    x: Array, exponent: Integers, row: Array, squares: Array, exponents: Integers, keep: bool
+    x: Array,
+    exponent: Integers,
+    usual: Array,
+    row: Array,
+    squares: Array,
+    exponents: Integers,
+    keep: bool,
 ) -> None:
     """Set squares 4**exponents to the square norms of x 2**exponent, as `_scaled_squares` does.
 
     Where a lane is rescaled for that, `keep` says whether x and exponent are rescaled with it.
     """
-    _sum_squares_lanes(x, squares)
-    outside = 0
-    for lane in range(squares.size):
-        outside += not (_LOW <= squares[lane] <= _HIGH)
+    lanes = squares.size
+    outside = _sum_squares_lanes(x, usual, squares)
+    for lane in range(lanes):
         exponents[lane] = exponent[lane]
-    if outside > 0:
-        for lane in range(squares.size):
+    if outside:
+        for lane in range(lanes):
             if not _LOW <= squares[lane] <= _HIGH:
-                _take(x, lane, row)
+                _take(x, lane, lanes, row)
                 squares[lane], exponents[lane] = _scaled_squares(row, exponent[lane])
                 if keep:
-                    _put(row, lane, x)
+                    _put(row, lane, lanes, x)
                     exponent[lane] = exponents[lane]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _piecewise_linear_lanes(lines: Array, x: Array, value: Array, slope: Array) -> None:
-    """As `_piecewise_linear` in those lanes whose slopes, lines[:, lane], are not nan."""
-    for i in range(x.shape[0]):
-        for lane in range(x.shape[1]):
-            line = lines[1, lane] if x[i, lane] > 0.0 else lines[0, lane]
-            linear = line == line
-            slope[i, lane] = line if linear else slope[i, lane]
-            value[i, lane] = line * x[i, lane] if linear else value[i, lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -107,11 +98,12 @@ def _settle_lane(
     lines: Array,
 ) -> None:
     """Bring the state of one lane back into range, and set what follows from its exponent."""
-    _take(x, lane, row)
+    lanes = exponent.size
+    _take(x, lane, lanes, row)
     e = _rescale_state(row, exponent[lane], driven, near_zero, far)
-    _put(row, lane, x)
+    _put(row, lane, lanes, x)
     exponent[lane] = e
-    bounds[0, lane], bounds[1, lane] = _bounds(e, x.shape[0])
+    bounds[0, lane], bounds[1, lane] = _bounds(e, x.size // lanes)
     for side in range(2):
         lines[side, lane] = np.nan if e == 0 else (near_zero if e < 0 else far)[side]
 
@@ -138,6 +130,7 @@ def _forward_lanes(
     row: Array,
     squares: Array,
     exponent: Integers,
+    usual: Array,
     bounds: Array,
     lines: Array,
     slopes: Array,
@@ -145,7 +138,7 @@ def _forward_lanes(
     activity_exponent: Integers,
 ) -> None:
     """Run burn_in + n_steps steps from the state x and keep what the backward pass needs."""
-    lanes = x.shape[1]
+    lanes = squares.size
     for lane in range(lanes):
         activity[0, lane] = 0.0
         activity_exponent[0, lane] = exponent[lane] = 0
@@ -153,27 +146,27 @@ def _forward_lanes(
     moved = bool(np.any(exponent != 0))
     for t in range(burn_in + n_steps):
         slope = slopes[max(t - burn_in, 0)]
-        _activate(activation, x.reshape(x.size), value.reshape(x.size), slope.reshape(x.size))
+        _activate(activation, x, value, slope)
         if moved:
             _piecewise_linear_lanes(lines, x, value, slope)
         if t >= burn_in - 1:
-            _squares_lanes(value, exponent, row, activity[t - burn_in + 1], activity_exponent[t - burn_in + 1], False)
+            j = t - burn_in + 1
+            _squares_lanes(value, exponent, usual, row, activity[j], activity_exponent[j], False)
         if t == 0 or inputs.shape[2] > 1:
             for lane in range(lanes):
                 now = _of_row(inputs, draws[lane], trajectories[lane])[min(t, inputs.shape[2] - 1)]
                 for i in range(now.size):
-                    used_input[i, lane] = now[i]
+                    used_input[i * lanes + lane] = now[i]
             _vecmat_lanes(used_input, input_weights, bias, drive)
         start = drive
         if moved and np.any(driven):
             start = scaled_drive
             for lane in range(lanes):
-                _take(drive, lane, row)
+                _take(drive, lane, lanes, row)
                 _scale_exact(row, -exponent[lane])
-                _put(row, lane, scaled_drive)
+                _put(row, lane, lanes, scaled_drive)
         _vecmat_lanes(value, forward, start, x)
-        _sum_squares_lanes(x, squares)
-        if not _all_within(bounds[0], squares, bounds[1]):
+        if _sum_squares_lanes(x, bounds, squares):
             for lane in range(lanes):
                 if not bounds[0, lane] <= squares[lane] <= bounds[1, lane]:
                     _settle_lane(
@@ -189,22 +182,22 @@ def _backward_lanes(
     delta: Array,
     product: Array,
     zeros: Array,
+    usual: Array,
     row: Array,
     exponent: Integers,
     squares: Array,
     exponents: Integers,
 ) -> None:
     """Carry the gradients delta back over T steps; as `_backward_lane` in every lane."""
-    n_steps, n, lanes = slopes.shape
+    n_steps = slopes.shape[0]
     exponent[:] = 0
     for lag in range(n_steps + 1):
         if lag > 0:
             _vecmat_lanes(delta, backward, zeros, product)
             slope = slopes[n_steps - lag]
-            for i in range(n):
-                for lane in range(lanes):
-                    delta[i, lane] = slope[i, lane] * product[i, lane]
-        _squares_lanes(delta, exponent, row, squares[lag], exponents[lag], True)
+            for i in range(delta.size):
+                delta[i] = slope[i] * product[i]
+        _squares_lanes(delta, exponent, usual, row, squares[lag], exponents[lag], True)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -246,6 +239,8 @@ def _profile_lanes_batch(
     x, value, drive, scratch = vectors[0], vectors[1], vectors[2], vectors[3]
     padded_bias, zeros = vectors[4], vectors[5]
     zeros[:] = 0.0
+    usual = lane_values[5:7]
+    usual[0], usual[1] = _LOW, _HIGH
     draws, trajectories, driven, exponent = places[0], places[1], places[2], places[3]
     depth = forward.shape[2]
     n_rows = n_draws * n_trajectories
@@ -257,8 +252,8 @@ def _profile_lanes_batch(
                 d, k = place // n_trajectories, place % n_trajectories
                 draws[lane], trajectories[lane] = d, k
                 driven[lane] = _is_driven(bias[d], _of_row(inputs, d, k))
-                _put(bias[d], lane, padded_bias)
-                _put(_of_row(initial_state, d, k), lane, x)
+                _put(bias[d], lane, lanes, padded_bias)
+                _put(_of_row(initial_state, d, k), lane, lanes, x)
                 if lane < depth:
                     _pack_lane(W_rec[d], True, lane, forward)
                     _pack_lane(W_rec[d], as_printed, lane, backward)
@@ -284,6 +279,7 @@ def _profile_lanes_batch(
                 row,
                 lane_values[0],
                 exponent,
+                usual,
                 lane_values[1:3],
                 lane_values[3:5],
                 slopes,
@@ -291,9 +287,9 @@ def _profile_lanes_batch(
                 exponents[0],
             )
             for lane in range(lanes):
-                _put(_of_row(loss_gradient, draws[lane], trajectories[lane]), lane, x)
+                _put(_of_row(loss_gradient, draws[lane], trajectories[lane]), lane, lanes, x)
             _backward_lanes(
-                backward, slopes, x, value, zeros, row, exponent, squares[1], exponents[1]
+                backward, slopes, x, value, zeros, usual, row, exponent, squares[1], exponents[1]
             )
             for lane in range(min(lanes, begin + span - first)):
                 for j in range(n_times):

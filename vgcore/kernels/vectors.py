@@ -32,9 +32,9 @@ from vgcore._typing import Array
 
 BYTES = 64  # the length of a vector, and the alignment of every row
 
-# Columns (in vectors) of the blocks of the vector-matrix products, widest first: four or more chains
-# of fused multiply-adds hide their latency. Blocks of eight spill on AVX2, and take 1.4 times as
-# long. An element is one sum, in the order of the rows, whatever the block.
+# Columns (in vectors) of the blocks of the vector-matrix products, widest first: four or more
+# chains of fused multiply-adds hide their latency. Blocks of eight spill on AVX2, and take 1.4
+# times as long. An element is one sum, in the order of the rows, whatever the block.
 _BLOCKS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 
 # Rows and columns (in vectors) of the tiles of `_matmat`, with and without AVX-512. An element is
@@ -209,22 +209,19 @@ def _write_vecmat(
 def _write_vecmat_lanes(
     code: _Code,
     x: ir.Value,
-    _x_rows: ir.Value,
-    _x_lanes: ir.Value,
+    _x_size: ir.Value,
     M: ir.Value,
     n: ir.Value,
     P: ir.Value,
     depth: ir.Value,
     start: ir.Value,
-    _start_rows: ir.Value,
-    _start_lanes: ir.Value,
+    _start_size: ir.Value,
     y: ir.Value,
-    width: ir.Value,
-    _y_lanes: ir.Value,
+    y_size: ir.Value,
 ) -> None:
     """Write y = start + x[:n] @ M in each lane, where M is (n, P, lanes), or (n, P, 1) for all."""
     builder = code.builder
-    x, start, y = code.vectors(x), code.vectors(start), code.vectors(y)
+    x, start, y, width = code.vectors(x), code.vectors(start), code.vectors(y), code.width(y_size)
 
     def factor(i: ir.Value) -> ir.Value:
         return code.load(x, i)
@@ -310,10 +307,17 @@ def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
 
 
 def _write_sum_squares_lanes(
-    code: _Code, x: ir.Value, n: ir.Value, _x_lanes: ir.Value, out: ir.Value, _size: ir.Value
+    code: _Code,
+    x: ir.Value,
+    size: ir.Value,
+    bounds: ir.Value,
+    _two: ir.Value,
+    _bounds_lanes: ir.Value,
+    out: ir.Value,
+    _out_lanes: ir.Value,
 ) -> None:
     """Write the sum of the squares of each lane, in the order of `_write_sum_squares`."""
-    builder, x, done = code.builder, code.vectors(x), code.variable(_int(0))
+    builder, x, n, done = code.builder, code.vectors(x), code.width(size), code.variable(_int(0))
     sums = [code.variable(code.zero) for _ in range(code.lanes)]
 
     def add(row: ir.Value, i: int) -> None:
@@ -327,12 +331,46 @@ def _write_sum_squares_lanes(
     for i in range(code.lanes - 1):
         with builder.if_then(builder.icmp_signed("<", builder.add(first, _int(i)), n)):
             add(first, i)
-    code.store(_tree([builder.load(part) for part in sums], builder.fadd), code.vectors(out))
+    total = _tree([builder.load(part) for part in sums], builder.fadd)
+    code.store(total, code.vectors(out))
+    low, high = (code.load(code.vectors(bounds), side) for side in range(2))
+    inside = builder.and_(
+        builder.fcmp_ordered(">=", total, low), builder.fcmp_ordered("<=", total, high)
+    )
+    mask = builder.bitcast(inside, ir.IntType(code.lanes))
+    outside = builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, -1))
+    builder.ret(builder.zext(outside, ir.IntType(64)))
+
+
+def _write_piecewise_linear_lanes(
+    code: _Code,
+    lines: ir.Value,
+    _two: ir.Value,
+    _lines_lanes: ir.Value,
+    x: ir.Value,
+    size: ir.Value,
+    value: ir.Value,
+    _value_size: ir.Value,
+    slope: ir.Value,
+    _slope_size: ir.Value,
+) -> None:
+    """Write value = slope x with slope = lines[x > 0] in the lanes where that is a number."""
+    builder = code.builder
+    lines, x, value, slope = (code.vectors(array) for array in (lines, x, value, slope))
+    below, above = code.load(lines, 0), code.load(lines, 1)
+    linear = builder.fcmp_ordered("ord", below, below)
+    with cgutils.for_range(builder, code.width(size)) as row:
+        state = code.load(x, row.index)
+        line = builder.select(builder.fcmp_ordered(">", state, code.zero), above, below)
+        product = builder.fmul(line, state)
+        for array, found in ((slope, line), (value, product)):
+            kept = code.load(array, row.index)
+            code.store(builder.select(linear, found, kept), array, row.index)
     builder.ret_void()
 
 
 def _routine(
-    write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: bool
+    write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: Any
 ) -> tuple[Any, Callable[..., ir.Value]]:
     """Return the signature and the code of an intrinsic that calls the routine `write` makes.
 
@@ -354,7 +392,7 @@ def _routine(
         for kind, argument in zip(signature.args, args, strict=True):
             array = context.make_array(kind)(context, builder, argument)
             values += [array.data, *cgutils.unpack_tuple(builder, array.shape, kind.ndim)]
-        returned = context.get_value_type(element) if returns else ir.VoidType()
+        returned = context.get_value_type(returns) if returns else ir.VoidType()
         routine = ir.FunctionType(returned, [value.type for value in values])
         symbol = f"vgcore{name}_{element}_{'_'.join(map(str, ndims))}"
         function = cgutils.get_or_insert_function(builder.module, routine, symbol)
@@ -366,7 +404,7 @@ def _routine(
         value = builder.call(function, values)
         return value if returns else context.get_dummy_value()
 
-    result: Any = element if returns else types.void
+    result: Any = returns or types.void
     return result(*arrays), generate
 
 
@@ -376,7 +414,9 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         y[:] = start + x[: M.shape[0]] @ M
 
     def _vecmat_lanes(x: Array, M: Array, start: Array, y: Array) -> None:
-        y[:] = start + (x[: M.shape[0], None] * M[:, : y.shape[0]]).sum(axis=0)
+        lanes = BYTES // x.itemsize
+        added = (x.reshape(-1, 1, lanes)[: M.shape[0]] * M).sum(axis=0)
+        y[:] = start + added.ravel()
 
     def _matmat(A: Array, B: Array, C: Array) -> None:
         C[:] = A[:, : B.shape[0]] @ B
@@ -387,43 +427,64 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _sum_squares(x: Array) -> Any:
         return (x * x).sum()
 
-    def _sum_squares_lanes(x: Array, out: Array) -> None:
-        out[:] = (x * x).sum(axis=0)
+    def _sum_squares_lanes(x: Array, bounds: Array, out: Array) -> int:
+        out[:] = (x * x).reshape(-1, out.size).sum(axis=0)
+        return int(not ((bounds[0] <= out) & (out <= bounds[1])).all())
+
+    def _piecewise_linear_lanes(lines: Array, x: Array, value: Array, slope: Array) -> None:
+        below, above = np.tile(lines, x.size // lines.shape[1])
+        line = np.where(x > 0, above, below)
+        slope[:] = np.where(np.isnan(line), slope, line)
+        value[:] = np.where(np.isnan(line), value, line * x)
 
 else:
 
     @intrinsic
     def _vecmat(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
         """Set y = start + x[:n] @ M for padded M (n, P); y may be `start`, but not x or M."""
-        return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=False)
+        return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=None)
 
     @intrinsic
     def _vecmat_lanes(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
-        """Set y[:, l] = start[:, l] + x[:n, l] @ M[:, :m, l] in each lane l; y is (m, lanes).
+        """Do `_vecmat` in each lane: entry i of lane l of x, start and y is at i * lanes + l.
 
-        M is (n, m or more, lanes), or (n, m or more, 1) where all lanes share it.
+        M is (n, m, lanes), or (n, m, 1) where all lanes share it.
         """
-        return _routine(_write_vecmat_lanes, (x, M, start, y), (2, 3, 2, 2), returns=False)
+        return _routine(_write_vecmat_lanes, (x, M, start, y), (1, 3, 1, 1), returns=None)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
         """Set C = A[:, :n] @ B for A (m, n or more), padded B (n, P), C (m, P) not A or B."""
-        return _routine(_write_matmat, (A, B, C), (2, 2, 2), returns=False)
+        return _routine(_write_matmat, (A, B, C), (2, 2, 2), returns=None)
 
     @intrinsic
     def _max_abs(typingctx: Any, x: Any) -> Any:
         """Return the largest modulus in a padded array; NaN is passed over."""
-        return _routine(_write_max_abs, (x,), (getattr(x, "ndim", 0),), returns=True)
+        return _routine(
+            _write_max_abs, (x,), (getattr(x, "ndim", 0),), returns=getattr(x, "dtype", None)
+        )
 
     @intrinsic
     def _sum_squares(typingctx: Any, x: Any) -> Any:
         """Return the sum of the squares of a padded array, in its own dtype."""
-        return _routine(_write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=True)
+        return _routine(
+            _write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=getattr(x, "dtype", None)
+        )
 
     @intrinsic
-    def _sum_squares_lanes(typingctx: Any, x: Any, out: Any) -> Any:
-        """Set out[l] to what `_sum_squares` gives for the column x[:, l], in each lane l."""
-        return _routine(_write_sum_squares_lanes, (x, out), (2, 1), returns=False)
+    def _sum_squares_lanes(typingctx: Any, x: Any, bounds: Any, out: Any) -> Any:
+        """Set out[l] to `_sum_squares` of lane l of x; return 1 if one is out of bounds.
+
+        bounds is (2, lanes): the lowest and the highest sum allowed. NaN is out of bounds.
+        """
+        return _routine(_write_sum_squares_lanes, (x, bounds, out), (1, 2, 1), returns=types.int64)
+
+    @intrinsic
+    def _piecewise_linear_lanes(typingctx: Any, lines: Any, x: Any, value: Any, slope: Any) -> Any:
+        """Set slope = lines[x > 0] and value = slope x in the lanes where lines is not nan."""
+        return _routine(
+            _write_piecewise_linear_lanes, (lines, x, value, slope), (2, 1, 1, 1), returns=None
+        )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
