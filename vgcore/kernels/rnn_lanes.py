@@ -231,8 +231,11 @@ def _profile_lanes_batch(
 ) -> None:
     """Profiles of several draws, L rows at a time; as `_profile_batch`.
 
-    Where forward, backward and input_weights are (N, N, 1), (N, N, 1) and (n_inputs, N, 1), rows of
-    one draw share a vector; where their last axis is L, a row is free to be of any draw.
+    The last axis of forward and backward (N, N, 1 or L) and of input_weights (n_inputs, N, 1 or L)
+    is 1 where all lanes hold trajectories of one draw, and L where each lane may be of any draw.
+    Scratch: used_input (n_inputs L,), vectors (6, N L), row (P,), lane_values (7, L), slopes
+    (T, N L), squares and exponents (2, T + 1, L), series (3, T + 1), series_exponents (2, T + 1),
+    places (4, L).
     """
     lanes = lane_values.shape[1]
     n_draws, n_trajectories, n_times = out_log_norm.shape
