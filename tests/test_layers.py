@@ -30,6 +30,7 @@ LAYERS = [
     ["report.text"],
     ["report"],
     ["cli"],
+    ["__main__"],
 ]
 RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules}
 

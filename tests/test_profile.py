@@ -29,24 +29,23 @@ def problem(n, *, n_draws=2, n_trajectories=3, n_times=12, n_inputs=3, gain=1.2,
 
 def oracle(p, activation, n_steps, **options):
     """Oracle profiles of each draw and trajectory, shape (2, draws, trajectories, T + 1)."""
-    with np.errstate(divide="ignore"):
-        profiles = [
-            [
-                naive.rnn_profile(
-                    p["W"][d],
-                    p["W_in"][d],
-                    p["b"][d],
-                    activation,
-                    p["u"][d, k],
-                    p["x0"][d, k],
-                    p["v"][d, k],
-                    n_steps,
-                    **options,
-                )
-                for k in range(p["v"].shape[1])
-            ]
-            for d in range(len(p["W"]))
+    profiles = [
+        [
+            naive.rnn_profile(
+                p["W"][d],
+                p["W_in"][d],
+                p["b"][d],
+                activation,
+                p["u"][d, k],
+                p["x0"][d, k],
+                p["v"][d, k],
+                n_steps,
+                **options,
+            )
+            for k in range(p["v"].shape[1])
         ]
+        for d in range(len(p["W"]))
+    ]
     return np.moveaxis(np.array(profiles), 2, 0)
 
 

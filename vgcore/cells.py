@@ -50,7 +50,7 @@ class RNN:
         self, W_rec: object, W_in: object = None, bias: object = None, *, activation: str = "tanh"
     ) -> None:
         self.W_rec = checks.shaped("W_rec", W_rec, ("n_draws", "N", "N"))
-        self.n_draws, self.n_hidden = self.W_rec.shape[:2]
+        self.n_draws, self.n_hidden = map(int, self.W_rec.shape[:2])
         if self.W_rec.shape[2] != self.n_hidden or 0 in self.W_rec.shape:
             raise ValueError(
                 f"W_rec: found shape {self.W_rec.shape}, expected (n_draws, N, N) with square "
@@ -69,7 +69,7 @@ class RNN:
 
     @property
     def n_inputs(self) -> int:
-        return 0 if self.W_in is None else len(self.W_in[0, 0])
+        return 0 if self.W_in is None else int(self.W_in.shape[2])
 
     @property
     def n_state(self) -> int:

@@ -10,14 +10,38 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.study.plan import Estimate
 
+
+class _Verbs(TyperGroup):
+    """The verbs, with faults turned into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from vgcore.errors import StoreError, StudyInterrupted
+
+        try:
+            return super().invoke(ctx)
+        except StudyInterrupted as stop:
+            _fail(str(stop), 130)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
+        except BrokenPipeError:
+            raise  # the reader of our output has gone; nothing to say
+        except (ValueError, TypeError) as error:
+            _fail(f"error: {error}", 2, error)
+        except (StoreError, OSError) as error:
+            _fail(f"error: {error}", 1, error)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Measure how gradients vanish and explode in recurrent networks.",
     no_args_is_help=True,
     add_completion=False,
@@ -207,21 +231,13 @@ def _print_outcome(
 
 
 def main() -> None:
-    """Run the command line; faults become one message and an exit code, never a traceback."""
-    from vgcore.errors import StoreError, StudyInterrupted
-
+    """Run the command line; what is not a user's to mend becomes one line too."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
     try:
-        app(standalone_mode=True)
-    except StudyInterrupted as stop:
-        _fail(str(stop), 130)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
-    except (ValueError, TypeError) as error:
-        _fail(f"error: {error}", 2, error)
-    except (StoreError, OSError) as error:
-        _fail(f"error: {error}", 1, error)
+        app()
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {error}"
+        _fail(f"{text}\nSet VGCORE_DEBUG=1 to see where, and please report it", 1, error)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:
@@ -229,7 +245,7 @@ def _print_warning(message: Warning | str, *_: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _fail(message: str, code: int, error: BaseException | None = None) -> None:
+def _fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     if error is not None and os.environ.get("VGCORE_DEBUG"):
         raise error
     print(message, file=sys.stderr)

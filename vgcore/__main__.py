@@ -1,0 +1,5 @@
+"""`python -m vgcore` is the command line."""
+
+from vgcore.cli import main
+
+main()
