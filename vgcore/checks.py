@@ -111,9 +111,7 @@ def shaped(argument: str, value: object, shape: tuple[int | str, ...]) -> npt.ND
     return array
 
 
-def broadcast(
-    argument: str, value: object, shape: tuple[int, ...], names: str
-) -> npt.NDArray[Any]:
+def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) -> npt.NDArray[Any]:
     """Return `value` broadcast (read-only) to `shape`, whose axes are called `names`."""
     array = real_array(argument, value)
     try:

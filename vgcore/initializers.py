@@ -264,8 +264,8 @@ def draw_block(
         if not radius.all():
             draw = draws[int(np.argmin(radius))]
             raise ValueError(
-                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} has "
-                "spectral radius 0, so no factor gives it another; scale by gain instead"
+                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} "
+                "has spectral radius 0, so no factor gives it another; scale by gain instead"
             )
         W *= (target / radius)[:, None, None]
     else:

@@ -333,10 +333,10 @@ def gradient_profile(
     Notes
     -----
     `log_contribution` is the norm of the k-th term of dE_T/dW_rec = sum_k delta_k s(x_{k-1})^T
-    (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not depend
-    on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon overflows or
-    underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result, one
-    (n_steps, N) array a thread.
+    (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not
+    depend on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon
+    overflows or underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result,
+    one (n_steps, N) array a thread.
 
     Examples
     --------
