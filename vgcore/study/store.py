@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 
 from vgcore.environment import THREADING_LAYER, git_commit, processor, versions
 from vgcore.errors import StoreError, StoreWarning, StudyError
-from vgcore.study.config import Study
+from vgcore.study.config import Study, load_study
 from vgcore.study.plan import Chunk, conditions_table, slices_table
 
 SCHEMA_VERSION = 1
@@ -166,6 +166,9 @@ class Store:
 
     def _open(self) -> None:
         manifest = _read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        ours = manifest is not None
+        if not any(next((self.folder / name).glob("part-*"), None) for name in TABLES):
+            manifest = None  # a report kept without its parts, as one is in the source tree
         if manifest is not None:
             _refuse_other_study(self.folder, manifest, self.study)
             _warn_of_other_versions(self.folder, manifest, self._versions)
@@ -187,7 +190,10 @@ class Store:
         (self.folder / f".{MANIFEST}.tmp").unlink(missing_ok=True)
         self.write_manifest()
         readable = self.folder / "study.toml"
-        if not readable.exists():  # it may be the user's own file, comments and all
+        if ours or not readable.exists():
+            with contextlib.suppress(StudyError):
+                if load_study(readable).digest == self._digest:
+                    return  # it may be the user's own file, comments and all
             _write_whole(readable, self.study.to_toml().encode())
 
     def _verify(self, parts: Sequence[Mapping[str, Any]]) -> None:
