@@ -517,7 +517,7 @@ def test_really_read_only_disk_is_refused(tmp_path):
 
 
 def test_a_report_kept_without_its_parts_is_measured_anew_in_silence(folder, recwarn):
-    """What a source tree holds: manifest and report, no Parquet; even another study's."""
+    """What a source tree holds: manifest and report, no Parquet; even of an older edition."""
     first = run_study(STUDY, folder, measure=fake_measure, progress=False)
     for name in TABLES:
         shutil.rmtree(folder / name)
@@ -525,7 +525,12 @@ def test_a_report_kept_without_its_parts_is_measured_anew_in_silence(folder, rec
     pd.testing.assert_frame_equal(again.draws, first.draws, check_exact=True)
     for name in TABLES:
         shutil.rmtree(folder / name)
-    other = run_study(OTHER, folder, measure=fake_measure, progress=False)
-    assert other.manifest["study_digest"] == OTHER.digest
-    assert load_study(folder / "study.toml").digest == OTHER.digest
+    edited = Study.from_dict({**STUDY.resolved(), "seed": 5})
+    other = run_study(edited, folder, measure=fake_measure, progress=False)
+    assert other.manifest["study_digest"] == edited.digest
+    assert load_study(folder / "study.toml").digest == edited.digest
     assert not recwarn.list
+    for name in TABLES:
+        shutil.rmtree(folder / name)
+    with pytest.raises(StoreError, match="another study: 'small'"):
+        run_study(OTHER, folder, measure=fake_measure, progress=False)

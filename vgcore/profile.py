@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Jacobian = Literal["exact", "as_printed"]
 
+RATE_WINDOW = (0.25, 1.0)  # fractions of n_steps over which a rate is fitted
+
 
 @dataclass(frozen=True, eq=False)
 class Rate:
@@ -75,6 +77,12 @@ class Horizon:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.lag, dtype=dtype, copy=copy)
+
+
+def rate_window(n_steps: int, fractions: tuple[float, float] = RATE_WINDOW) -> tuple[int, int]:
+    """First and last lag of a fit, from fractions of n_steps; at least two lags."""
+    first, last = (round(fraction * n_steps) for fraction in fractions)
+    return min(first, last - 1), last
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,7 +153,7 @@ class GradientProfile:
         >>> vg.gradient_profile(cell, 100, rng=0).rate().value.round(6)
         array([[-0.693147]])
         """
-        first, last = (self.n_steps // 4, self.n_steps) if window is None else window
+        first, last = rate_window(self.n_steps) if window is None else window
         first = checks.integer("window[0]", first, most=self.n_steps - 1)
         last = checks.integer("window[1]", last, least=first + 1, most=self.n_steps)
         vanished = np.isneginf(self.log_norm[..., last])
@@ -154,7 +162,7 @@ class GradientProfile:
         length = last - first
         lags = np.arange(length + 1) - length / 2
         weights = np.cumsum(lags[::-1])[::-1][1:] / (lags @ lags)  # of the increments in the slope
-        value = increments @ weights
+        value = (increments * weights).sum(axis=-1)  # bits of a BLAS product vary with its threads
         size = max(1, round(length**0.5))
         n_batches = length // size
         if n_batches > 1:

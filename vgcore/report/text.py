@@ -548,8 +548,8 @@ def caption(kind: str, part: Part) -> Caption:
             "Vanishing, stable or exploding",
             f"Regime of the median draw, its rate (nats a step) in each cell; {size}. Stable: at "
             f"that rate the norm changes by less than a factor {_inverse(part.eps)} over T steps.",
-            "Colour and sign give the regime: ▼ vanishing, ● stable, ▲ exploding. An empty cell "
-            "was not measured.",
+            "Colour and sign give the regime of the point estimate: ▼ vanishing, ● stable, ▲ "
+            "exploding. An empty cell was not measured.",
             f"Map of the regime of {names}{against}: {tally} of {len(part.table)} conditions.",
         )
     if kind == "horizon":
@@ -614,7 +614,8 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
         "The axis value of zero rate comes from the medians, made monotone and interpolated "
         "between the values measured, linearly in the logarithm of a positive axis; its "
         f"interval from {n_resamples} resamples of whole "
-        "draws, the same ones at every value. Shifts between series are Hodges-Lehmann estimates "
+        "draws, the same ones at every value, so it does not cover the interpolation. Shifts "
+        "between series are Hodges-Lehmann estimates "
         "with signed-rank intervals on pairs of equal draws. Overlapping intervals are reported as "
         "not told apart, which is no proof of equality.",
         f"A condition is stable if its median rate lies within ±ln(1/eps)/T, so that over T steps "
@@ -628,13 +629,9 @@ def provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     for key, value in manifest.items():
         if isinstance(value, Mapping):
-            if key not in ("study", "parts"):
+            if key != "study":
                 lines += [(f"{key}, {name}", text) for name, text in provenance(value)]
-        elif isinstance(value, (list, tuple)):
-            # A command is a list of words; a list of tables (the parts) is for programs.
-            if all(isinstance(item, (str, int, float)) for item in value):
-                lines.append((key, " ".join(map(str, value))))
-        elif value is not None:
+        elif value is not None and not isinstance(value, list):  # the parts are for programs
             lines.append((key, str(value)))
     return [(key.replace("_", " "), text) for key, text in lines]
 

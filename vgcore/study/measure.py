@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from vgcore.cells import RNN, normal_block
 from vgcore.initializers import INITIALIZERS
-from vgcore.profile import gradient_profile
+from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Streams
-from vgcore.study.config import FACTORS, Condition, Measure, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Measure, Study
 from vgcore.study.plan import draw_flop
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -37,7 +37,7 @@ def measure(
     # a law that depends on the network, as critical does, is solved for this one
     parameters = INITIALIZERS[c.init].parameters
     network = {name: getattr(c, name) for name in parameters if name in FACTORS}
-    streams = Streams.from_address(seed, c.cell, c.n_hidden, c.n_inputs, c.n_trajectories)
+    streams = Streams.from_address(seed, *(getattr(c, name) for name in SIZES))
     draws = range(start, stop)
     cell = RNN.draw_block(
         draws,
@@ -73,8 +73,7 @@ def measure(
         n_threads=1,
     )
     profile = profile.mean_trajectory()
-    first, last = (round(fraction * c.n_steps) for fraction in settings.rate_window)
-    rate = profile.rate((first, last))
+    rate = profile.rate(rate_window(c.n_steps, settings.rate_window))
     horizon = profile.horizon(settings.eps)
     lags = lag_grid(c.n_steps, settings.n_lags)
     n_draws = len(draws)

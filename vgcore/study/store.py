@@ -167,7 +167,8 @@ class Store:
     def _open(self) -> None:
         manifest = _read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
         ours = manifest is not None
-        if not any(next((self.folder / name).glob("part-*"), None) for name in TABLES):
+        empty = not any(next((self.folder / name).glob("part-*"), None) for name in TABLES)
+        if manifest is not None and empty and manifest["study"].get("name") == self.study.name:
             manifest = None  # a report kept without its parts, as one is in the source tree
         if manifest is not None:
             _refuse_other_study(self.folder, manifest, self.study)
