@@ -435,5 +435,5 @@ def test_a_matrix_in_the_place_of_a_cell_is_refused():
 
 def test_weights_too_large_for_the_dtype_are_named():
     W = np.full((1, 2, 2), 3e38, np.float32)
-    with pytest.raises(FloatingPointError, match=r"W_rec: one step of draw 0 overflows float32"):
+    with pytest.raises(FloatingPointError, match=r"cell: one step of draw 0 overflows float32"):
         vg.gradient_profile(vg.RNN(W, activation="linear"), 5, rng=0)

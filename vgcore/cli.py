@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.study.plan import Estimate
+    from vgcore.study.store import Results
 
 
 class _Verbs(TyperGroup):
@@ -36,8 +38,10 @@ class _Verbs(TyperGroup):
             raise  # the reader of our output has gone; nothing to say
         except (ValueError, TypeError) as error:
             _fail(f"error: {error}", 2, error)
-        except (StoreError, OSError) as error:
+        except (StoreError, OSError, FloatingPointError) as error:
             _fail(f"error: {error}", 1, error)
+        except MemoryError as error:
+            _fail(f"error: not enough memory ({error}); choose smaller sizes", 1, error)
 
 
 app = typer.Typer(
@@ -100,15 +104,13 @@ def run(
         from vgcore.study.measure import flops_per_second
 
         planned = estimate(loaded)
-        seconds = planned.seconds(flops_per_second(loaded), workers)
+        seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
     results = run_study(loaded, folder, n_workers=workers, progress=not as_json)
     page = None
     if report:
-        from vgcore.report import write_report
-
-        page = write_report(results, folder)
+        page = _write_report(results, folder)
     _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
 
 
@@ -119,11 +121,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of measured results: report.html, report.md, figures, summary.csv."""
-    from vgcore.report import write_report
     from vgcore.study import load_results
 
     results = load_results(folder)
-    page = write_report(results, out or folder)
+    page = _write_report(results, out or folder)
     _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
 
 
@@ -184,6 +185,20 @@ def env(as_json: Json = False) -> None:
         print(f"{key:<{width}}  {value}")
 
 
+def _write_report(results: Results, folder: Path) -> Path:
+    """Write the report; where the disk refuses, say that the measurements are safe."""
+    from vgcore.errors import StoreError
+    from vgcore.report import write_report
+
+    try:
+        return write_report(results, folder)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: the report cannot be written ({error.strerror}); what was measured is "
+            f"safe. `vgcore report {results.folder} --out DIR` writes it elsewhere"
+        ) from error
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
@@ -233,6 +248,9 @@ def _print_outcome(
 def main() -> None:
     """Run the command line; what is not a user's to mend becomes one line too."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter is no fault
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:
@@ -248,5 +266,6 @@ def _print_warning(message: Warning | str, *_: object) -> None:
 def _fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     if error is not None and os.environ.get("VGCORE_DEBUG"):
         raise error
-    print(message, file=sys.stderr)
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+    print(message + notes, file=sys.stderr)
     raise SystemExit(code)

@@ -241,8 +241,8 @@ def summarise(
         ``rate_high``, ``rate_se``, quartiles ``rate_q25`` and ``rate_q75``; ``n_zero`` (rates of
         -inf); ``horizon`` (Kaplan-Meier median in steps, inf if not reached), its interval and
         error, ``n_kept`` (horizons censored at T); ``horizon_mean`` (restricted to T), interval
-        and error; ``growing`` (share of draws with a rate above 0), interval and error,
-        ``n_growing``; ``n_vanish``, ``n_explode``, ``n_neither`` (which happened first);
+        and error; ``growing`` (share of draws that grow to 1/eps at their rate), interval and
+        error, ``n_growing``; ``n_vanish``, ``n_explode``, ``n_neither`` (which happened first);
         ``rho`` (median measured spectral radius) and ``phase``.
     """
     steps = dict(zip(conditions["condition"], conditions["n_steps"], strict=True))

@@ -548,7 +548,7 @@ def _load(name_or_path: str | Path, folder: Path, children: tuple[str, ...]) -> 
         source = f"{text}.toml"
         content = (importlib.resources.files("vgcore") / "studies" / source).read_bytes()
     try:
-        data = tomllib.loads(content.decode())
+        data = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise StudyError(f"{source}: not UTF-8 text ({error})") from None
     except (ValueError, RecursionError) as error:
