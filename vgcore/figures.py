@@ -205,7 +205,7 @@ def plot_share(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) ->
     _series(table, ax, "growing", styles)
     ax.set_ylim(-0.04, 1.04)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    ax.set_ylabel("share of draws with rate > 0")
+    ax.set_ylabel("share of growing draws")
     return ax
 
 

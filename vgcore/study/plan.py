@@ -198,7 +198,8 @@ def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
     if size + slopes > DRAW_BYTES:
         raise StudyError(
             f"condition {planned.index} (slice {planned.slices[0]}): one draw takes "
-            f"{(size + slopes) / 2**30:.1f} GiB of memory, expected at most {DRAW_BYTES / 2**30:.0f}; lower "
+            f"{(size + slopes) / 2**30:.1f} GiB of memory, expected at most "
+            f"{DRAW_BYTES / 2**30:.0f}; lower "
             "n_trajectories, n_steps, burn_in or n_inputs"
         )
     most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size))
