@@ -291,8 +291,8 @@ def zero_crossing(part: Part, series: str) -> str:
     rates = rows["rate"]
     level = _levels_off(rows)
     if level is not None:
-        band = number(np.abs(rates[rows["x"] >= level]).max() * 1.1, 4)
-        return f"stays within {band} of zero from {part.x_label} {level:g} on ({sample_size(rows)})"
+        band = number(-np.log(part.eps) / rows["n_steps"].iloc[-1], 4)
+        return f"stays within ±{band} of zero from {part.x_label} {level:g} on ({sample_size(rows)})"
     if (rates < 0).all():
         side = "stays below zero"
     elif (rates > 0).all():
