@@ -226,7 +226,8 @@ def test_numbers_in_sentences_are_those_of_the_table(written: Any) -> None:
     rows = written.summary
     row = rows[(rows["init"] == "gaussian") & (rows["spectral_radius"] == 0.9)].iloc[0]
     sentence = (
-        f"At spectral radius 0.9 the gradient of a draw with gaussian weights falls to 1/1000 within "
+        f"At spectral radius 0.9 the gradient of a draw with gaussian weights falls to 1/1000 "
+        f"within "
         f"{row['horizon']:.0f} [{row['horizon_low']:.0f}, {row['horizon_high']:.0f}] steps "
         f"(n = {row['n']})."
     )

@@ -259,7 +259,7 @@ class GradientProfile:
         lags = np.arange(self.n_steps + 1)
 
         def norm(logs: Array) -> Array:
-            return np.exp(np.where(np.abs(logs) < 690.0, logs, np.nan))
+            return np.exp(np.where(np.abs(logs) < 640.0, logs, np.nan))
 
         quartiles = np.quantile(change, [0.25, 0.5, 0.75], axis=0, method="nearest")
         low, median, high = norm(quartiles)
@@ -267,7 +267,7 @@ class GradientProfile:
         ax.fill_between(lags, low, high, color="C0", alpha=0.3, linewidth=0, label="middle half")
         ax.semilogy(lags, median, color="C0", label=f"median of {self.n_draws} draws")
         bottom, top = np.nanmin([*low, 1.0]), np.nanmax([*high, 1.0])
-        ax.set_ylim(max(bottom / 10, 1e-300), min(top * 10, 1e300))
+        ax.set_ylim(max(bottom / 10, 1e-290), min(top * 10, 1e290))
         ax.set_xlabel("lag (steps back from the loss)")
         ax.set_ylabel("gradient norm relative to lag 0")
         ax.legend(frameon=False)

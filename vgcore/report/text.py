@@ -292,7 +292,9 @@ def zero_crossing(part: Part, series: str) -> str:
     level = _levels_off(rows)
     if level is not None:
         band = number(-np.log(part.eps) / rows["n_steps"].iloc[-1], 4)
-        return f"stays within ±{band} of zero from {part.x_label} {level:g} on ({sample_size(rows)})"
+        return (
+            f"stays within ±{band} of zero from {part.x_label} {level:g} on ({sample_size(rows)})"
+        )
     if (rates < 0).all():
         side = "stays below zero"
     elif (rates > 0).all():
