@@ -46,6 +46,25 @@ def test_gradient_profile(benchmark, library, n_hidden, n_draws, dtype):
     benchmark.pedantic(run, rounds=5, warmup_rounds=1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradient_profile_of_many_trajectories(benchmark, dtype):
+    """16 trajectories a draw share its matrix, side by side in the lanes of a vector."""
+    n_hidden, n_draws, n_trajectories = 64, 25, 16
+    benchmark.group = f"gradient_profile N={n_hidden} {dtype}, {n_trajectories} trajectories"
+    cell = vg.RNN.draw(n_draws, n_hidden, dtype=dtype, rng=1)
+    benchmark.extra_info.update(
+        n_hidden=n_hidden, n_draws=n_draws, n_trajectories=n_trajectories, n_steps=N_STEPS,
+        dtype=dtype, gflop=4e-9 * n_hidden**2 * N_STEPS * n_draws * n_trajectories,
+    )  # fmt: skip
+    benchmark.pedantic(
+        vg.gradient_profile,
+        args=(cell, N_STEPS),
+        kwargs={"n_trajectories": n_trajectories, "rng": 2},
+        rounds=5,
+        warmup_rounds=1,
+    )
+
+
 @pytest.mark.parametrize(("n_hidden", "n_draws"), [(32, 400), (64, 200), (128, 50)])
 @pytest.mark.parametrize("library", ["vgcore", *PEERS["spectral_radius"]])
 def test_spectral_radius(benchmark, library, n_hidden, n_draws):

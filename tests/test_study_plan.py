@@ -108,6 +108,15 @@ def test_a_draw_that_does_not_fit_in_memory_is_refused():
         chunks(sized(1, n_steps=10_000_000, n_trajectories=100))
 
 
+def test_slopes_of_draws_side_by_side_count_until_they_go_one_by_one():
+    few, many = (
+        plan.scratch_bytes(conditions(sized(1, n_hidden=64, n_steps=n))[0].condition)
+        for n in (1000, 100_000)
+    )
+    assert few == 64 * 64 * 1000
+    assert many == 8 * 64 * 100_000
+
+
 def test_atlas_has_the_promised_number_of_draws():
     planned = estimate(load_study("atlas"))
     assert planned.n_draws >= 30_000

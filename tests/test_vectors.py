@@ -20,9 +20,12 @@ from vgcore.kernels.vectors import (
     _exponent,
     _matmat,
     _max_abs,
+    _piecewise_linear_lanes,
     _scale_exact,
     _sum_squares,
+    _sum_squares_lanes,
     _vecmat,
+    _vecmat_lanes,
     aligned_zeros,
     padded,
 )
@@ -55,6 +58,32 @@ def max_abs(x):
 @njit
 def sum_squares(x):
     return _sum_squares(x)
+
+
+@njit
+def vecmat_lanes(x, M, start, y):
+    _vecmat_lanes(x, M, start, y)
+
+
+@njit
+def sum_squares_lanes(x, bounds, out):
+    return _sum_squares_lanes(x, bounds, out)
+
+
+@njit
+def piecewise_linear_lanes(lines, x, value, slope):
+    _piecewise_linear_lanes(lines, x, value, slope)
+
+
+def in_lanes(*arrays):
+    """Put arrays of one shape side by side: the last axis is the lane."""
+    out = aligned_zeros((*arrays[0].shape, len(arrays)), arrays[0].dtype)
+    out[...] = np.stack(arrays, axis=-1)
+    return out
+
+
+def lane_count(dtype):
+    return 64 // np.dtype(dtype).itemsize
 
 
 def in_padded(array):
@@ -190,6 +219,66 @@ def test_reductions_are_numpys(n, dtype):
         np.testing.assert_allclose(
             float(found), float(exact), rtol=1e-5 if dtype == "float32" else 1e-14
         )
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_each_lane_of_vecmat_lanes_has_the_bits_of_vecmat(n, dtype):
+    """With a matrix for each lane, and with one for all."""
+    rows = [sample(n, dtype, seed) for seed in range(lane_count(dtype))]
+    x, start = (in_lanes(*(row[which] for row in rows)) for which in (1, 2))
+    for matrices in ([row[0] for row in rows], [rows[0][0]]):
+        y = np.full_like(start, np.nan)
+        vecmat_lanes(x.ravel(), in_lanes(*matrices), start.ravel(), y.reshape(-1))
+        for lane, (_, one_x, one_start) in enumerate(rows):
+            alone = in_padded(one_start)
+            vecmat(one_x, in_padded(matrices[lane % len(matrices)]), alone, alone)
+            assert (y[:, lane] == alone[:n]).all()
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_each_lane_of_sum_squares_lanes_has_the_bits_of_sum_squares(n, dtype):
+    rows = [sample(n, dtype, seed)[1] for seed in range(lane_count(dtype))]
+    out = aligned_zeros(len(rows), dtype)
+    bounds = in_lanes(*[np.array([0, np.inf], dtype)] * len(rows))
+    assert sum_squares_lanes(in_lanes(*rows).ravel(), bounds, out) == 0
+    assert out.tolist() == [sum_squares(in_padded(row)) for row in rows]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sum_squares_lanes_tells_when_any_lane_is_out_of_its_own_bounds(dtype):
+    lanes = lane_count(dtype)
+    x, out = aligned_zeros(3 * lanes, dtype), aligned_zeros(lanes, dtype)
+    x[:] = 2.0
+    for lane in range(lanes):
+        for low, high, value, outside in [
+            (12, 12, 2, 0), (13, 20, 2, 1), (0, 11, 2, 1), (0, 99, np.nan, 1), (0, 99, np.inf, 1),
+        ]:  # fmt: skip
+            bounds = in_lanes(*[np.array([12, 12], dtype)] * lanes)
+            bounds[:, lane] = low, high
+            x[lane] = value
+            assert sum_squares_lanes(x, bounds, out) == outside
+            x[lane] = 2.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_piecewise_linear_lanes_changes_only_lanes_that_have_lines(n, dtype):
+    lanes = lane_count(dtype)
+    x = in_lanes(*(sample(n, dtype, seed)[1] for seed in range(lanes)))
+    x[0, :4] = 0.0, -0.0, np.inf, -1.0
+    lines = in_lanes(*[np.array([0.25, 3.0], dtype)] * lanes)
+    lines[:, ::2] = np.nan
+    value, slope = np.full_like(x, 7.0), np.full_like(x, 8.0)
+    piecewise_linear_lanes(lines, x.ravel(), value.reshape(-1), slope.reshape(-1))
+    assert (value[:, ::2] == 7.0).all()
+    assert (slope[:, ::2] == 8.0).all()
+    expected = np.where(x > 0, 3.0, 0.25)
+    assert (slope[:, 1::2] == expected[:, 1::2]).all()
+    assert (value[:, 1::2] == (expected * x).astype(dtype)[:, 1::2]).all()
 
 
 def test_max_abs_finds_an_infinity_of_either_sign():

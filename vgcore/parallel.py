@@ -15,6 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from vgcore.environment import thread_count
 
+# What the slopes of rows worked on side by side may take a thread; longer ones go row by row.
+SIDE_BY_SIDE_BYTES = 256 * 2**20
+
 _BLOCKS_PER_THREAD = 8  # so that a thread with easy draws takes over from one with hard ones
 
 

@@ -1,7 +1,8 @@
 """Gradient profile of the vanilla RNN, x_t = W s(x_{t-1}) + W_in u_t + b.
 
 Each state and each gradient is held as a vector times a power of two, so that neither overflows nor
-underflows at any horizon. Scaling by a power of two rounds nothing.
+underflows at any horizon. Scaling by a power of two rounds nothing. The entries of one vector share
+the power: one that falls 2**1074 below the largest is lost.
 
 Arrays of one draw: W_rec (N, N), W_in (N, n_inputs), bias (N,), inputs (time, n_inputs) with time 1
 for a constant input. P is N padded to whole vectors, T is n_steps.
@@ -21,7 +22,8 @@ LN2 = np.log(2.0)
 
 # A vector is rescaled where its square norm leaves these bounds: far from where its squares or its
 # product with a matrix of any sane size would leave the range of float32.
-_LOW, _HIGH = 2.0**-100, 2.0**80
+_LOWEST, _HIGHEST = -100, 80
+_LOW, _HIGH = 2.0**_LOWEST, 2.0**_HIGHEST
 
 # Beyond these powers of two every unbounded activation is piecewise linear, and every one with
 # s(0) = 0 is so near zero, to float64 precision.
@@ -75,11 +77,11 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far: Array) -> int:
+def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
 
-    An exponent other than 0 stands for a state so small, or so large, that the activation is
-    piecewise linear there. A driven state is never kept small: its input is not.
+    An exponent below 0 stands for a state so small that the activation is piecewise linear, one
+    above 0 for a state whose largest entry is so large that it is there.
     """
     largest = _max_abs(x)
     if exponent == 0 and 2.0**_NEAR <= largest <= 2.0**_FAR:
@@ -88,7 +90,7 @@ def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far:
         return exponent
     total = exponent + _exponent(largest)
     far_out = total >= _FAR and not np.isnan(far[0])
-    close_in = total < _NEAR and not driven and not np.isnan(near_zero[0])
+    close_in = total < _NEAR and not np.isnan(near_zero[0])
     if far_out or close_in:
         return exponent + _normalise(x)
     _scale_exact(x, exponent)
@@ -99,7 +101,7 @@ def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far:
 def _bounds(exponent: int, n: int) -> tuple[float, float]:
     """Square norms of x between which the state 2**exponent x of n units may stay as it is."""
     if exponent < 0:
-        return _LOW, min(_HIGH, np.ldexp(1.0, 2 * (_NEAR - exponent)))
+        return _LOW, np.ldexp(1.0, min(_HIGHEST, 2 * (_NEAR - exponent)))
     if exponent > 0:
         return max(_LOW, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1))), _HIGH
     return _LOW, _HIGH
@@ -114,6 +116,23 @@ def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> No
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _activate_far(
+    activation: int, far: Array, x: Array, exponent: int, scratch: Array, value: Array, slope: Array
+) -> None:
+    """Activation of the large state 2**exponent x: its lines for the entries that are large."""
+    _copy(x, scratch)
+    _scale_exact(scratch, exponent)
+    _activate(activation, scratch, value, slope)
+    shrink = 2.0 ** (-exponent)
+    for j in range(x.size):
+        if abs(scratch[j]) < 2.0**_FAR:
+            value[j] *= shrink
+        else:
+            slope[j] = far[1] if x[j] > 0.0 else far[0]
+            value[j] = slope[j] * x[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _forward_lane(
     forward: Array,
     input_weights: Array,
@@ -123,7 +142,6 @@ def _forward_lane(
     far: Array,
     inputs: Array,
     initial_state: Array,
-    driven: bool,
     burn_in: int,
     n_steps: int,
     x: Array,
@@ -143,7 +161,7 @@ def _forward_lane(
     n = initial_state.size
     constant_input = inputs.shape[0] == 1
     _copy(initial_state, x)
-    exponent = _rescale_state(x, 0, driven, near_zero, far)
+    exponent = _rescale_state(x, 0, near_zero, far)
     low, high = _bounds(exponent, n)
     activity[0] = 0.0
     activity_exponent[0] = 0
@@ -151,8 +169,10 @@ def _forward_lane(
         slope = slopes[max(t - burn_in, 0)]
         if exponent == 0:
             _activate(activation, x, value, slope)
+        elif exponent < 0:
+            _piecewise_linear(near_zero, x, value, slope)
         else:
-            _piecewise_linear(near_zero if exponent < 0 else far, x, value, slope)
+            _activate_far(activation, far, x, exponent, scratch, value, slope)
         for i in range(n, value.size):
             value[i] = 0.0  # s(0) need not be 0
         if t >= burn_in - 1:
@@ -164,13 +184,18 @@ def _forward_lane(
         if t == 0 or not constant_input:
             _vecmat(inputs[t if not constant_input else 0], input_weights, bias, drive)
         start = drive
-        if exponent != 0 and driven:
-            start = scratch
-            _copy(drive, scratch)
-            _scale_exact(scratch, -exponent)
+        if exponent != 0 and _max_abs(drive) != 0.0:
+            if exponent < 0:  # beside it the state counts at its own size
+                _scale_exact(value, exponent)
+                exponent = 0
+                low, high = _bounds(exponent, n)
+            else:
+                start = scratch
+                _copy(drive, scratch)
+                _scale_exact(scratch, -exponent)
         _vecmat(value, forward, start, x)
         if not low <= _sum_squares(x) <= high:
-            exponent = _rescale_state(x, exponent, driven, near_zero, far)
+            exponent = _rescale_state(x, exponent, near_zero, far)
             low, high = _bounds(exponent, n)
 
 
@@ -235,12 +260,6 @@ def _of_row(array: Array, draw: int, trajectory: int) -> Array:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _is_driven(bias: Array, inputs: Array) -> bool:
-    """Whether a bias or an input keeps a state from being small."""
-    return bool(np.any(bias != 0.0)) or bool(np.any(inputs != 0.0))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _profile_batch(
     W_rec: Array,
     W_in: Array,
@@ -278,7 +297,6 @@ def _profile_batch(
         _pack(W_in[d], True, input_weights)
         _copy(bias[d], padded_bias)
         for k in range(out_log_norm.shape[1]):
-            row_inputs = _of_row(inputs, d, k)
             _forward_lane(
                 forward,
                 input_weights,
@@ -286,9 +304,8 @@ def _profile_batch(
                 activation,
                 near_zero,
                 far,
-                row_inputs,
+                _of_row(inputs, d, k),
                 _of_row(initial_state, d, k),
-                _is_driven(bias[d], row_inputs),
                 burn_in,
                 slopes.shape[0],
                 x,

@@ -15,16 +15,18 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.rnn import (
+    _FAR,
     _HIGH,
     _LOW,
+    _activate_far,
     _bounds,
-    _is_driven,
     _logs,
     _of_row,
     _rescale_state,
     _scaled_squares,
 )
 from vgcore.kernels.vectors import (
+    _max_abs,
     _piecewise_linear_lanes,
     _scale_exact,
     _sum_squares_lanes,
@@ -86,9 +88,28 @@ def _squares_lanes(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _set_exponent(
+    lane: int,
+    e: int,
+    n: int,
+    near_zero: Array,
+    far: Array,
+    exponent: Integers,
+    bounds: Array,
+    lines: Array,
+    small: Array,
+) -> None:
+    """Note the exponent of the state of one lane, and what follows from it."""
+    exponent[lane] = e
+    bounds[0, lane], bounds[1, lane] = _bounds(e, n)
+    for side in range(2):
+        lines[side, lane] = np.nan if e == 0 else (near_zero if e < 0 else far)[side]
+    small[lane] = np.ldexp(1.0, _FAR - e) if e > 0 else -1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _settle_lane(
     lane: int,
-    driven: bool,
     near_zero: Array,
     far: Array,
     x: Array,
@@ -96,16 +117,80 @@ def _settle_lane(
     exponent: Integers,
     bounds: Array,
     lines: Array,
+    small: Array,
 ) -> None:
-    """Bring the state of one lane back into range, and set what follows from its exponent."""
+    """Bring the state of one lane back into range."""
     lanes = exponent.size
     _take(x, lane, lanes, row)
-    e = _rescale_state(row, exponent[lane], driven, near_zero, far)
+    e = _rescale_state(row, exponent[lane], near_zero, far)
     _put(row, lane, lanes, x)
-    exponent[lane] = e
-    bounds[0, lane], bounds[1, lane] = _bounds(e, x.size // lanes)
-    for side in range(2):
-        lines[side, lane] = np.nan if e == 0 else (near_zero if e < 0 else far)[side]
+    _set_exponent(lane, e, x.size // lanes, near_zero, far, exponent, bounds, lines, small)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _any_small(x: Array, small: Array) -> bool:
+    """Whether an entry is as small as the bound of its lane."""
+    lanes = small.size
+    found = False
+    for first in range(0, x.size, lanes):
+        for lane in range(lanes):
+            found |= abs(x[first + lane]) <= small[lane]
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _activate_moved(
+    activation: int,
+    far: Array,
+    x: Array,
+    exponent: Integers,
+    lines: Array,
+    small: Array,
+    rows: Array,
+    value: Array,
+    slope: Array,
+) -> None:
+    """Activations of the lanes with an exponent: their lines, but for a small entry beside large.
+
+    Those are rare, and go one row at a time.
+    """
+    _piecewise_linear_lanes(lines, x, value, slope)
+    if _any_small(x, small):
+        lanes = exponent.size
+        for lane in range(lanes):
+            if exponent[lane] > 0:
+                _take(x, lane, lanes, rows[0])
+                _activate_far(activation, far, rows[0], exponent[lane], rows[1], rows[2], rows[3])
+                _put(rows[2], lane, lanes, value)
+                _put(rows[3], lane, lanes, slope)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _meet_input(
+    near_zero: Array,
+    far: Array,
+    drive: Array,
+    row: Array,
+    value: Array,
+    exponent: Integers,
+    bounds: Array,
+    lines: Array,
+    small: Array,
+    scaled_drive: Array,
+) -> None:
+    """Bring the drive to the scale of each large state, and each small driven one to its own."""
+    lanes = exponent.size
+    for lane in range(lanes):
+        _take(drive, lane, lanes, row)
+        if exponent[lane] > 0:
+            _scale_exact(row, -exponent[lane])
+        _put(row, lane, lanes, scaled_drive)
+        if exponent[lane] < 0 and _max_abs(row) != 0.0:
+            _take(value, lane, lanes, row)
+            _scale_exact(row, exponent[lane])
+            _put(row, lane, lanes, value)
+            n = value.size // lanes
+            _set_exponent(lane, 0, n, near_zero, far, exponent, bounds, lines, small)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -119,7 +204,6 @@ def _forward_lanes(
     inputs: Array,
     draws: Integers,
     trajectories: Integers,
-    driven: Integers,
     burn_in: int,
     n_steps: int,
     x: Array,
@@ -127,28 +211,29 @@ def _forward_lanes(
     drive: Array,
     scaled_drive: Array,
     used_input: Array,
-    row: Array,
+    rows: Array,
     squares: Array,
     exponent: Integers,
     usual: Array,
     bounds: Array,
     lines: Array,
+    small: Array,
     slopes: Array,
     activity: Array,
     activity_exponent: Integers,
 ) -> None:
     """Run burn_in + n_steps steps from the state x and keep what the backward pass needs."""
-    lanes = squares.size
+    lanes, row = squares.size, rows[0]
     for lane in range(lanes):
         activity[0, lane] = 0.0
         activity_exponent[0, lane] = exponent[lane] = 0
-        _settle_lane(lane, driven[lane] != 0, near_zero, far, x, row, exponent, bounds, lines)
+        _settle_lane(lane, near_zero, far, x, row, exponent, bounds, lines, small)
     moved = bool(np.any(exponent != 0))
     for t in range(burn_in + n_steps):
         slope = slopes[max(t - burn_in, 0)]
         _activate(activation, x, value, slope)
         if moved:
-            _piecewise_linear_lanes(lines, x, value, slope)
+            _activate_moved(activation, far, x, exponent, lines, small, rows, value, slope)
         if t >= burn_in - 1:
             j = t - burn_in + 1
             _squares_lanes(value, exponent, usual, row, activity[j], activity_exponent[j], False)
@@ -159,19 +244,17 @@ def _forward_lanes(
                     used_input[i * lanes + lane] = now[i]
             _vecmat_lanes(used_input, input_weights, bias, drive)
         start = drive
-        if moved and np.any(driven):
+        if moved and _max_abs(drive) != 0.0:
             start = scaled_drive
-            for lane in range(lanes):
-                _take(drive, lane, lanes, row)
-                _scale_exact(row, -exponent[lane])
-                _put(row, lane, lanes, scaled_drive)
+            _meet_input(
+                near_zero, far, drive, row, value, exponent, bounds, lines, small, scaled_drive
+            )
+            moved = bool(np.any(exponent != 0))
         _vecmat_lanes(value, forward, start, x)
         if _sum_squares_lanes(x, bounds, squares):
             for lane in range(lanes):
                 if not bounds[0, lane] <= squares[lane] <= bounds[1, lane]:
-                    _settle_lane(
-                        lane, driven[lane] != 0, near_zero, far, x, row, exponent, bounds, lines
-                    )
+                    _settle_lane(lane, near_zero, far, x, row, exponent, bounds, lines, small)
             moved = bool(np.any(exponent != 0))
 
 
@@ -218,7 +301,7 @@ def _profile_lanes_batch(
     input_weights: Array,
     used_input: Array,
     vectors: Array,
-    row: Array,
+    rows: Array,
     lane_values: Array,
     slopes: Array,
     squares: Array,
@@ -233,18 +316,18 @@ def _profile_lanes_batch(
 
     The last axis of forward and backward (N, N, 1 or L) and of input_weights (n_inputs, N, 1 or L)
     is 1 where all lanes hold trajectories of one draw, and L where each lane may be of any draw.
-    Scratch: used_input (n_inputs L,), vectors (6, N L), row (P,), lane_values (7, L), slopes
-    (T, N L), squares and exponents (2, T + 1, L), series (3, T + 1), series_exponents (2, T + 1),
-    places (4, L).
+    Scratch: used_input (n_inputs L,), vectors (6, N L), rows (4, P), lane_values (8, L),
+    slopes (T, N L), squares and exponents (2, T + 1, L), series (3, T + 1), series_exponents
+    (2, T + 1), places (3, L).
     """
     lanes = lane_values.shape[1]
     n_draws, n_trajectories, n_times = out_log_norm.shape
     x, value, drive, scratch = vectors[0], vectors[1], vectors[2], vectors[3]
     padded_bias, zeros = vectors[4], vectors[5]
     zeros[:] = 0.0
-    usual = lane_values[5:7]
+    usual = lane_values[6:8]
     usual[0], usual[1] = _LOW, _HIGH
-    draws, trajectories, driven, exponent = places[0], places[1], places[2], places[3]
+    draws, trajectories, exponent = places[0], places[1], places[2]
     depth = forward.shape[2]
     n_rows = n_draws * n_trajectories
     span = n_rows if depth > 1 else n_trajectories
@@ -254,7 +337,6 @@ def _profile_lanes_batch(
                 place = min(first + lane, begin + span - 1)
                 d, k = place // n_trajectories, place % n_trajectories
                 draws[lane], trajectories[lane] = d, k
-                driven[lane] = _is_driven(bias[d], _of_row(inputs, d, k))
                 _put(bias[d], lane, lanes, padded_bias)
                 _put(_of_row(initial_state, d, k), lane, lanes, x)
                 if lane < depth:
@@ -271,7 +353,6 @@ def _profile_lanes_batch(
                 inputs,
                 draws,
                 trajectories,
-                driven,
                 burn_in,
                 slopes.shape[0],
                 x,
@@ -279,12 +360,13 @@ def _profile_lanes_batch(
                 drive,
                 scratch,
                 used_input,
-                row,
+                rows,
                 lane_values[0],
                 exponent,
                 usual,
                 lane_values[1:3],
                 lane_values[3:5],
+                lane_values[5],
                 slopes,
                 squares[0],
                 exponents[0],
@@ -292,7 +374,16 @@ def _profile_lanes_batch(
             for lane in range(lanes):
                 _put(_of_row(loss_gradient, draws[lane], trajectories[lane]), lane, lanes, x)
             _backward_lanes(
-                backward, slopes, x, value, zeros, usual, row, exponent, squares[1], exponents[1]
+                backward,
+                slopes,
+                x,
+                value,
+                zeros,
+                usual,
+                rows[0],
+                exponent,
+                squares[1],
+                exponents[1],
             )
             for lane in range(min(lanes, begin + span - first)):
                 for j in range(n_times):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
+from vgcore.parallel import SIDE_BY_SIDE_BYTES
 from vgcore.study.config import FACTORS, Condition, Study
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
 # enough that an interrupt waits little and that no core idles long at the end.
 CHUNK_FLOP = 7.5e9
+MAX_CHUNKS = 1_000_000
 ITEM_BYTES = 64 * 2**20
 DRAW_BYTES = 4 * 2**30
 # Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
@@ -157,6 +159,12 @@ def draw_bytes(condition: Condition) -> int:
     return condition.n_hidden**2 * 8 + _n_inputs(condition) * 8 + profiles
 
 
+def scratch_bytes(condition: Condition) -> int:
+    """Memory for the slopes of the draw in hand, or of those side by side in 64-byte vectors."""
+    slopes = condition.n_steps * condition.n_hidden
+    return 64 * slopes if 64 * slopes <= SIDE_BY_SIDE_BYTES else 8 * slopes
+
+
 def _n_inputs(condition: Condition) -> int:
     """Number of input values of one draw."""
     return condition.n_trajectories * (condition.burn_in + condition.n_steps) * condition.n_inputs
@@ -168,8 +176,14 @@ def chunks(study: Study) -> list[Chunk]:
     Raises
     ------
     StudyError
-        A single draw would take more than 4 GiB of memory.
+        A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
+    total = sum(draw_flop(c.condition) * c.n_draws for c in conditions(study))
+    if total > MAX_CHUNKS * CHUNK_FLOP:
+        raise StudyError(
+            f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
+            f"most {MAX_CHUNKS * CHUNK_FLOP:.2g} for one results folder; split it into several"
+        )
     made: list[Chunk] = []
     items: list[Item] = []
     spent = 0.0
@@ -187,10 +201,12 @@ def chunks(study: Study) -> list[Chunk]:
 def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
     """Cut a condition's draws into equal blocks of at most a chunk's cost and an item's memory."""
     flop, size = draw_flop(planned.condition), draw_bytes(planned.condition)
-    if size > DRAW_BYTES:
+    scratch = scratch_bytes(planned.condition)
+    if size + scratch > DRAW_BYTES:
         raise StudyError(
             f"condition {planned.index} (slice {planned.slices[0]}): one draw takes "
-            f"{size / 2**30:.1f} GiB of memory, expected at most {DRAW_BYTES / 2**30:.0f}; lower "
+            f"{(size + scratch) / 2**30:.1f} GiB of memory, expected at most "
+            f"{DRAW_BYTES / 2**30:.0f}; lower "
             "n_trajectories, n_steps, burn_in or n_inputs"
         )
     most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size))
