@@ -19,13 +19,15 @@ from vgcore.kernels.tangent import (
 )
 from vgcore.kernels.vectors import _exponent, _matmat, _max_abs, _scale_exact
 
-# A frame between two factorisations is rescaled where its largest entry leaves these bounds.
+# What accumulates is rescaled where its largest entry leaves these bounds.
 _LOW, _HIGH = 2.0**-100, 2.0**100
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _multiply_frame(motion: Motion, slope: Array, rank: int, frame: Frame) -> int:
     """Set the first `rank` rows R to R W^T diag(slope) 2**-e; return e."""
+    if rank == 0:
+        return 0
     rows, product = frame.rows[:rank], frame.L[:rank]
     _matmat(rows, motion.forward, product)
     for r in range(rank):
@@ -49,10 +51,12 @@ def _accumulate(rows: int, shift: int, frame: Frame, growth: Array, powers: Inte
     for i in range(rows):
         r = frame.pivots[i]
         if r >= 0:
-            total = growth[i] * abs(frame.diagonal[i])
-            exponent = _exponent(total)
-            growth[r] = np.ldexp(total, -exponent)
-            powers[r] = powers[i] + frame.exponents[i] + exponent + shift
+            total, power = growth[i] * abs(frame.diagonal[i]), powers[i]
+            if not _LOW <= total <= _HIGH:
+                exponent = _exponent(total)
+                total, power = np.ldexp(total, -exponent), power + exponent
+            growth[r] = total
+            powers[r] = power + frame.exponents[i] + shift
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

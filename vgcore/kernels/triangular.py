@@ -2,7 +2,7 @@
 
 A frame is held as rows. F = L Q' is factored, where Q' = H_r ... H_1 and H_i = I - v_i^T v_i, and
 Q' is never formed: the next step needs Q' M alone, and applying the reflections to M costs less
-than forming Q' and multiplying. The reflections of a panel of 8 or 16 rows act together [1]_:
+than forming Q' and multiplying. The reflections of a panel of B rows act together [1]_:
 
     H_1 ... H_i = I - W^T V,    v_i the rows of V,    w_i = v_i - (v_i V^T) W
 
