@@ -2,7 +2,9 @@
 
     pytest benchmarks/test_lyapunov.py
 
-NumPy's batched QR takes one core; with OPENBLAS_NUM_THREADS=1 it is fastest from N = 128 on.
+NumPy's batched QR goes through the matrices one by one. Threads of its BLAS can slow it down: for
+its best time, compare with OPENBLAS_NUM_THREADS=1 as well. Nothing else times products of Jacobians
+and their singular values, so these stand alone.
 """
 
 from __future__ import annotations

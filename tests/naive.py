@@ -51,16 +51,17 @@ def rnn_profile(W, W_in, b, activation, inputs, x0, v, n_steps, burn_in=0, jacob
     states = rnn_states(W, W_in, b, activation, inputs, x0, burn_in + n_steps)
     last = burn_in + n_steps
     delta = np.asarray(v, dtype=float)
-    log_norm, log_contribution = [], []
+    norms, contributions = [], []
     for lag in range(n_steps + 1):
         k = last - lag
-        log_norm.append(np.log(np.linalg.norm(delta)))
+        norms.append(np.linalg.norm(delta))
         term = np.outer(delta, s(states[k - 1])) if k > 0 else np.zeros_like(W)
-        log_contribution.append(np.log(np.linalg.norm(term)))
+        contributions.append(np.linalg.norm(term))
         if lag < n_steps:
             matrix = W.T if jacobian == "exact" else W
             delta = slope(states[k - 1]) * (matrix @ delta)
-    return np.array(log_norm), np.array(log_contribution)
+    with np.errstate(divide="ignore"):
+        return np.log(norms), np.log(contributions)
 
 
 def spectral_radius(W):

@@ -89,6 +89,23 @@ def test_tangent_and_adjoint_agree(lag):
     np.testing.assert_allclose(found, profile, atol=1e-10)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "leaky_relu"])
+@pytest.mark.parametrize("gain", [0.1, 4.0])
+def test_tangent_and_adjoint_agree_on_states_of_any_size(gain, activation):
+    """Decay and growth beyond the range of a float, with inputs that come and go."""
+    cell = vg.RNN.draw(3, 6, gain=gain, n_inputs=2, activation=activation, rng=1)
+    rng = np.random.default_rng(2)
+    x, v, u = rng.standard_normal((3, 6)), rng.standard_normal((3, 6)), np.zeros((1200, 2))
+    u[0], u[400], u[1190] = rng.standard_normal((3, 2))
+    profile = vg.gradient_profile(
+        cell, 1200, inputs=u, initial_state=x[:, None], loss_gradient=v[:, None]
+    ).log_norm[:, 0, -1]
+    log_scale, P = vg.jacobian_product(cell, 1200, inputs=u, initial_state=x)
+    with np.errstate(divide="ignore"):  # a product of exactly zero
+        found = log_scale + np.log(np.linalg.norm(np.einsum("dij,di->dj", P, v), axis=1))
+    np.testing.assert_allclose(found, profile, atol=1e-8)
+
+
 @pytest.mark.parametrize("gain", [1e-3, 0.5, 3.0, 1e3])
 def test_a_hundred_thousand_steps_neither_overflow_nor_underflow(gain):
     cell = vg.RNN.draw(2, 4, init="orthogonal", gain=gain, activation="linear", rng=1)
@@ -217,7 +234,7 @@ def test_bits_do_not_depend_on_threads_or_batch_position():
         (
             {"cell": vg.RNN(np.full((1, 2, 2), 1e308), np.ones((1, 2, 2)), activation="linear")},
             FloatingPointError,
-            "W_rec: one step of draw 0 overflows float64",
+            "cell: one step of draw 0 overflows float64",
         ),
     ],
 )

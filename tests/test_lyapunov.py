@@ -214,6 +214,35 @@ def test_long_runs_neither_overflow_nor_underflow(activation, gain, qr_interval)
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+def test_an_impulse_followed_by_silence_keeps_the_exponents_of_rest(activation):
+    """The state decays by 1e-450 after its only input; its slopes do not change."""
+    u = np.zeros((1500, 1))
+    u[0] = 1e-3
+    cell = vg.RNN(0.5 * np.eye(2)[None], np.ones((1, 2, 1)), activation=activation)
+    found = vg.lyapunov_exponents(
+        cell, 1400, burn_in=100, inputs=u, initial_state=[0.0, 0.0], rng=1
+    )
+    np.testing.assert_allclose(found, np.log(0.5), atol=1e-12)
+
+
+@pytest.mark.jit_off
+def test_input_after_silence_is_added_at_its_own_size():
+    cell = vg.RNN(0.5 * np.eye(1)[None], np.ones((1, 1, 1)))
+    u = np.zeros((120, 1))
+    u[0], u[100] = 0.3, 0.7
+    found = vg.lyapunov_exponents(cell, 120, inputs=u, initial_state=[0.2], rng=1)
+    jacobians = naive.rnn_jacobians(cell.W_rec[0], cell.W_in[0], 0.0, "tanh", u, [0.2], 120)
+    np.testing.assert_allclose(found[0, 0], np.log(jacobians).mean(), rtol=1e-12)
+
+
+@pytest.mark.jit_off
+def test_a_small_unit_beside_an_exploding_one_keeps_its_own_slope():
+    cell = vg.RNN(np.diag([3.0, 0.5])[None], activation="gelu")
+    found = vg.lyapunov_exponents(cell, 200, burn_in=100, initial_state=[1.0, 0.1], rng=1)
+    np.testing.assert_allclose(found, [[np.log(3.0), np.log(0.25)]], atol=0.02)
+
+
 def test_bits_do_not_depend_on_threads_or_batch_position():
     n, n_draws = 19, 11
     cell = vg.RNN.draw(n_draws, n, gain=3.0, n_inputs=2, rng=1)
@@ -316,5 +345,5 @@ def test_inputs_for_a_cell_without_input_weights_are_refused():
 
 def test_weights_too_large_for_one_step_are_named():
     W = np.full((1, 2, 2), 1e308)
-    with pytest.raises(FloatingPointError, match="W_rec: one step of draw 0 overflows float64"):
+    with pytest.raises(FloatingPointError, match="cell: one step of draw 0 overflows float64"):
         vg.lyapunov_exponents(vg.RNN(W, activation="linear"), 5, rng=0)

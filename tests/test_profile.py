@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import naive
 import numpy as np
 import pytest
@@ -29,24 +31,23 @@ def problem(n, *, n_draws=2, n_trajectories=3, n_times=12, n_inputs=3, gain=1.2,
 
 def oracle(p, activation, n_steps, **options):
     """Oracle profiles of each draw and trajectory, shape (2, draws, trajectories, T + 1)."""
-    with np.errstate(divide="ignore"):
-        profiles = [
-            [
-                naive.rnn_profile(
-                    p["W"][d],
-                    p["W_in"][d],
-                    p["b"][d],
-                    activation,
-                    p["u"][d, k],
-                    p["x0"][d, k],
-                    p["v"][d, k],
-                    n_steps,
-                    **options,
-                )
-                for k in range(p["v"].shape[1])
-            ]
-            for d in range(len(p["W"]))
+    profiles = [
+        [
+            naive.rnn_profile(
+                p["W"][d],
+                p["W_in"][d],
+                p["b"][d],
+                activation,
+                p["u"][d, k],
+                p["x0"][d, k],
+                p["v"][d, k],
+                n_steps,
+                **options,
+            )
+            for k in range(p["v"].shape[1])
         ]
+        for d in range(len(p["W"]))
+    ]
     return np.moveaxis(np.array(profiles), 2, 0)
 
 
@@ -436,5 +437,83 @@ def test_a_matrix_in_the_place_of_a_cell_is_refused():
 
 def test_weights_too_large_for_the_dtype_are_named():
     W = np.full((1, 2, 2), 3e38, np.float32)
-    with pytest.raises(FloatingPointError, match=r"W_rec: one step of draw 0 overflows float32"):
+    with pytest.raises(FloatingPointError, match=r"cell: one step of draw 0 overflows float32"):
         vg.gradient_profile(vg.RNN(W, activation="linear"), 5, rng=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "linear"])
+def test_an_impulse_followed_by_silence_is_followed_down_to_any_size(activation, dtype):
+    """The state decays by 1e-450 and more after its only input; its slopes do not change."""
+    n_steps = 1500
+    cell = vg.RNN(0.5 * np.eye(2, dtype=dtype)[None], np.ones((1, 2, 1)), activation=activation)
+    u = np.zeros((n_steps, 1))
+    u[0] = 1e-3
+    found = vg.gradient_profile(
+        cell, n_steps, inputs=u, initial_state=[0.0, 0.0], loss_gradient=[1.0, 0.0]
+    )
+    lags = np.arange(n_steps)
+    np.testing.assert_allclose(found.log_norm[0, 0, :-1], lags * np.log(0.5), atol=2e-5)
+    # x_{k-1} = 1e-3 0.5^(k-2): delta_k s(x_{k-1}) does not depend on k >= 2
+    np.testing.assert_allclose(
+        found.log_contribution[0, 0, :-1],
+        np.r_[np.full(n_steps - 1, np.log(2**0.5 * 1e-3) + (n_steps - 2) * np.log(0.5)), -np.inf],
+        atol=2e-5,
+    )
+
+
+def test_input_after_silence_is_added_at_its_own_size():
+    cell = vg.RNN(0.5 * np.eye(1)[None], np.ones((1, 1, 1)), activation="tanh")
+    u = np.zeros((400, 1))
+    u[0], u[350] = 0.3, 0.7
+    found = vg.gradient_profile(cell, 400, inputs=u, initial_state=[0.2], loss_gradient=[1.0])
+    log_norm, log_contribution = naive.rnn_profile(
+        cell.W_rec[0], cell.W_in[0], np.zeros(1), "tanh", u, [0.2], [1.0], 400
+    )
+    np.testing.assert_allclose(found.log_norm[0, 0], log_norm, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.log_contribution[0, 0], log_contribution, rtol=1e-12)
+
+
+def test_a_small_unit_beside_an_exploding_one_keeps_its_own_slope():
+    cell = vg.RNN(np.diag([3.0, 0.5])[None], activation="gelu")
+    found = vg.gradient_profile(cell, 200, initial_state=[1.0, 0.1], loss_gradient=[0.0, 1.0])
+    assert found.rate((100, 200)).value == pytest.approx(np.log(0.25), rel=1e-3)
+
+
+def test_numbers_that_do_not_fit_the_cells_dtype_are_refused():
+    cell = vg.RNN(np.eye(2, dtype=np.float32)[None], np.ones((1, 2, 1)))
+    for name, value in [("inputs", [1e39]), ("loss_gradient", [1e-50] * 2)]:
+        with pytest.raises(ValueError, match=f"{name}: found numbers as large as"):
+            vg.gradient_profile(cell, 5, **{name: value})
+    with pytest.raises(ValueError, match="W_in: found numbers"):
+        vg.RNN(np.eye(2, dtype=np.float32)[None], np.full((1, 2, 1), 1e39))
+    with pytest.raises(ValueError, match="draws of init 'gaussian'"):
+        vg.draw_weights("gaussian", 1, 2, gain=1e-50, dtype="float32")
+
+
+def test_masked_arrays_and_odd_windows_are_refused():
+    with pytest.raises(TypeError, match="W_rec: found a masked array"):
+        vg.RNN(np.ma.masked_greater(np.ones((1, 2, 2)), 2))
+    found = vg.gradient_profile(vg.RNN.draw(1, 3, rng=0), 5, rng=0)
+    for window in (5, (1, 2, 3), "all"):
+        with pytest.raises(TypeError, match="expected \\(first lag, last lag\\)"):
+            found.rate(window)
+
+
+def test_plot_of_gradients_beyond_all_numbers_has_a_finite_axis():
+    from matplotlib.figure import Figure
+
+    for gain in (1.3, 0.7):
+        cell = vg.RNN(gain * np.eye(3)[None], activation="linear")
+        figure = Figure()
+        ax = vg.gradient_profile(cell, 5000, rng=1).plot(figure.subplots())
+        figure.savefig(io.BytesIO())
+        low, high = ax.get_ylim()
+        assert 0 < low < high < np.inf
+        assert high / low > 1e200
+
+
+def test_results_print_in_one_line():
+    found = vg.gradient_profile(vg.RNN.draw(500, 4, rng=0), 20, rng=0)
+    assert len(repr(found.rate())) < 120
+    assert len(repr(found.horizon())) < 120

@@ -226,7 +226,8 @@ def test_numbers_in_sentences_are_those_of_the_table(written: Any) -> None:
     rows = written.summary
     row = rows[(rows["init"] == "gaussian") & (rows["spectral_radius"] == 0.9)].iloc[0]
     sentence = (
-        f"At spectral radius 0.9 the gradient of a gaussian draw falls to 1/1000 within "
+        f"At spectral radius 0.9 the gradient of a draw with gaussian weights falls to 1/1000 "
+        f"within "
         f"{row['horizon']:.0f} [{row['horizon_low']:.0f}, {row['horizon_high']:.0f}] steps "
         f"(n = {row['n']})."
     )
@@ -260,9 +261,11 @@ def test_words_turn_with_the_numbers() -> None:
     assert "With gaussian the median rate rises from" in usual
     assert "With gaussian the median rate falls from" in opposite
     assert "median horizon is longest with gaussian" in usual
-    assert "of a gaussian draw falls to 1/1000 within" in usual
+    assert "of a draw with gaussian weights falls to 1/1000 within" in usual
+    assert "keeps 1/1000 of its size, by spectral radius, with gaussian: " in usual
     assert "lies beyond T with every series" in opposite
-    assert "of a gaussian draw stays above 1/1000 of its size for all 200 steps" in opposite
+    assert "gaussian weights stays above 1/1000 of its size for all 200 steps" in opposite
+    assert "beyond 200 at " in opposite
 
 
 def test_a_rate_that_never_crosses_zero_is_said_to_stay_on_its_side() -> None:
@@ -288,6 +291,34 @@ def test_series_without_a_difference_are_not_told_apart() -> None:
     assert "median horizons are not told apart, their intervals overlap" in page
     assert "sparse no difference detected" in page
     assert "shows no change between its ends" in page
+
+
+def test_a_plateau_at_zero_is_no_crossing() -> None:
+    """Neutral orbits of autonomous networks: rates of rounding size and either sign."""
+    results = simulate(small_study())
+    radius = results.conditions.set_index("condition")["spectral_radius"]
+    x = results.draws["condition"].map(radius).to_numpy()
+    sign = np.where(results.draws["draw"] % 2 == 0, 1.0, -1.0)
+    results.draws["rate"] = np.where(x < 1.0, np.log(x), 1e-6 * sign * x)
+    said = answers(results)
+    assert "stays within ±0.0345 of zero from spectral radius 1.1 on" in said
+    assert "is zero at" not in said
+
+
+def test_all_that_tie_for_the_shortest_horizon_are_named() -> None:
+    results = simulate(small_study())
+    init = results.conditions.set_index("condition")["init"]
+    name = results.draws["condition"].map(init)
+    results.draws["censored"] = False
+    results.draws["horizon"] = np.where(name == "gaussian", 90, 40) + results.draws["draw"] % 3
+    rows = [said for said in answers(results).split(". ") if "shortest with" in said]
+    others = set(init) - {"gaussian", "xavier_normal"}
+    assert rows
+    assert all(other in rows[0].split("shortest with")[1] for other in others)
+
+
+def test_a_horizon_beyond_t_that_explodes_is_said_to() -> None:
+    assert "(exploding with" in answers(simulate(small_study(), sign=-1.0))
 
 
 HOSTILE = "<script>alert('x')</script> | `code` [link](javascript:alert(1)) $a$ ![i](http://x/y)"
@@ -324,7 +355,7 @@ def test_report_of_one_condition(tmp_path: Any) -> None:
     page = Page(write_report(simulate(one_condition()), tmp_path).read_text("utf-8")).text
     assert "1 condition, n = 40 draws each" in page
     assert "With gaussian the median rate (nats a step) is" in page
-    assert "The gradient of a gaussian draw falls to 1/1000 within" in page
+    assert "The gradient of a draw with gaussian weights falls to 1/1000 within" in page
 
 
 def test_report_of_few_draws_claims_no_interval() -> None:

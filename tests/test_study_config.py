@@ -221,7 +221,14 @@ def test_too_large_a_grid_is_refused_before_it_is_expanded():
 
 def test_rate_window_must_hold_two_lags():
     assert "0 <= first < last <= 1" in message(measure={"rate_window": [0.5, 0.5]})
-    assert "fewer than two lags" in slice_message(fixed={"n_steps": 1})
+    narrow = {"rate_window": [0.0, 0.2]}
+    assert "fewer than two lags" in message(measure=narrow, defaults={"n_steps": 2})
+    assert study(defaults={"n_steps": 1}).defaults.n_steps == 1
+
+
+def test_values_of_a_laws_keywords_are_tried():
+    text = slice_message(fixed={"init": "sparse", "law": {"nonzeros": 100}, "n_hidden": 8})
+    assert "law: init = 'sparse' with n_hidden = 8: nonzeros: found 100" in text
 
 
 def test_several_faults_are_told_at_once():

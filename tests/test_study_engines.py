@@ -35,6 +35,14 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(plan, "CHUNK_FLOP", 16 * plan.draw_flop(STUDY.defaults))
 
 
+@pytest.fixture(autouse=True)
+def default_interrupt(monkeypatch):
+    """Started in the background by a shell, the tests would inherit an ignored Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(folder, measure=fake_measure, **options):
     return run_study(STUDY, folder, **{"measure": measure, "progress": False, **options})
 

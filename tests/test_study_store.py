@@ -514,3 +514,23 @@ def test_really_read_only_disk_is_refused(tmp_path):
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "disk")], check=True)
         with pytest.raises(StoreError, match="cannot be written"):
             run(tmp_path / "disk" / "out")
+
+
+def test_a_report_kept_without_its_parts_is_measured_anew_in_silence(folder, recwarn):
+    """What a source tree holds: manifest and report, no Parquet; even of an older edition."""
+    first = run_study(STUDY, folder, measure=fake_measure, progress=False)
+    for name in TABLES:
+        shutil.rmtree(folder / name)
+    again = run_study(STUDY, folder, measure=fake_measure, progress=False)
+    pd.testing.assert_frame_equal(again.draws, first.draws, check_exact=True)
+    for name in TABLES:
+        shutil.rmtree(folder / name)
+    edited = Study.from_dict({**STUDY.resolved(), "seed": 5})
+    other = run_study(edited, folder, measure=fake_measure, progress=False)
+    assert other.manifest["study_digest"] == edited.digest
+    assert load_study(folder / "study.toml").digest == edited.digest
+    assert not recwarn.list
+    for name in TABLES:
+        shutil.rmtree(folder / name)
+    with pytest.raises(StoreError, match="another study: 'small'"):
+        run_study(OTHER, folder, measure=fake_measure, progress=False)

@@ -16,7 +16,8 @@ from vgcore.streams import Purpose, Seed, Streams
 class RNN:
     """Vanilla recurrent network in pre-activation form, x_t = W_rec s(x_{t-1}) + W_in u_t + b.
 
-    Pascanu, Mikolov and Bengio (2013), eq. 2.
+    Pascanu, Mikolov and Bengio (2013), eq. 2. Arrays of the right dtype are kept, not copied: do
+    not change them afterwards.
 
     Parameters
     ----------
@@ -49,8 +50,14 @@ class RNN:
     def __init__(
         self, W_rec: object, W_in: object = None, bias: object = None, *, activation: str = "tanh"
     ) -> None:
-        self.W_rec = checks.shaped("W_rec", W_rec, ("n_draws", "N", "N"))
-        self.n_draws, self.n_hidden = self.W_rec.shape[:2]
+        weights = checks.real_array("W_rec", W_rec)
+        if weights.ndim == 2:
+            raise ValueError(
+                f"W_rec: found shape {weights.shape}, expected (n_draws, N, N); for a single "
+                "matrix pass W_rec[None]"
+            )
+        self.W_rec = checks.shaped("W_rec", weights, ("n_draws", "N", "N"))
+        self.n_draws, self.n_hidden = map(int, self.W_rec.shape[:2])
         if self.W_rec.shape[2] != self.n_hidden or 0 in self.W_rec.shape:
             raise ValueError(
                 f"W_rec: found shape {self.W_rec.shape}, expected (n_draws, N, N) with square "
@@ -61,15 +68,15 @@ class RNN:
         self.W_in: Array | None = None
         if W_in is not None:
             self.W_in = checks.shaped("W_in", W_in, (self.n_draws, self.n_hidden, "n_inputs"))
-            self.W_in = self.W_in.astype(self.dtype, copy=False)
+            self.W_in = checks.cast("W_in", self.W_in, self.dtype)
         self.bias: Array | None = None
         if bias is not None:
             self.bias = checks.shaped("bias", bias, (self.n_draws, self.n_hidden))
-            self.bias = self.bias.astype(self.dtype, copy=False)
+            self.bias = checks.cast("bias", self.bias, self.dtype)
 
     @property
     def n_inputs(self) -> int:
-        return 0 if self.W_in is None else len(self.W_in[0, 0])
+        return 0 if self.W_in is None else int(self.W_in.shape[2])
 
     @property
     def n_state(self) -> int:
@@ -157,8 +164,8 @@ class RNN:
     ) -> RNN:
         """The draws at some addresses of `streams`; see `draw`."""
         n_inputs = checks.integer("n_inputs", n_inputs)
-        in_std = checks.least("input_variance", input_variance, 0.0) ** 0.5
-        bias_std = checks.least("bias_variance", bias_variance, 0.0) ** 0.5
+        in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
+        bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
         W_rec = draw_block(
             init,
             draws,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -41,28 +42,30 @@ def integer(argument: str, value: object, *, least: int = 0, most: int | None = 
     return number
 
 
-def least(argument: str, value: object, bound: float) -> float:
-    """Return `value` as a finite float of at least `bound`."""
+def number(
+    argument: str, value: object, *, least: float | None = None, above: float | None = None
+) -> float:
+    """Return `value` as a finite float, at least `least` or above `above`."""
+    expected = "a finite number"
+    expected += "" if least is None else f" of at least {least:g}"
+    expected += "" if above is None else f" above {above:g}"
+    if isinstance(value, (str, bytes, bool, np.bool_)):
+        raise TypeError(f"{argument}: found {value!r}, expected {expected}")
     try:
-        number = float(value)  # type: ignore[arg-type]
+        found = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{argument}: found {value!r}, expected a number of at least {bound:g}"
-        ) from None
-    if not (number >= bound and np.isfinite(number)):
-        raise ValueError(f"{argument}: found {number}, expected a finite number >= {bound:g}")
-    return number
+        raise TypeError(f"{argument}: found {value!r}, expected {expected}") from None
+    except OverflowError:
+        found = math.inf
+    low = (least is not None and found < least) or (above is not None and found <= above)
+    if not math.isfinite(found) or low:
+        raise ValueError(f"{argument}: found {found}, expected {expected}")
+    return found
 
 
 def positive(argument: str, value: object) -> float:
     """Return `value` as a finite float above zero."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise TypeError(f"{argument}: found {value!r}, expected a positive number") from None
-    if not (number > 0 and np.isfinite(number)):
-        raise ValueError(f"{argument}: found {number}, expected a finite number above 0")
-    return number
+    return number(argument, value, above=0.0)
 
 
 def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
@@ -78,6 +81,8 @@ def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
 
 def real_array(argument: str, value: object) -> npt.NDArray[Any]:
     """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{argument}: found a masked array, expected a plain one; fill the mask")
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -99,6 +104,19 @@ def real_array(argument: str, value: object) -> npt.NDArray[Any]:
     return array
 
 
+def cast(argument: str, array: npt.NDArray[Any], to: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return a finite `array` in another dtype, which its numbers must fit."""
+    with np.errstate(over="ignore", under="ignore"):
+        out = array.astype(to, copy=False)
+    if not np.isfinite(out).all() or (array.any() and not out.any()):
+        largest = np.abs(array).max()
+        raise ValueError(
+            f"{argument}: found numbers as large as {largest:.3g}, which do not fit {to}; rescale "
+            "them or use float64 throughout"
+        )
+    return out
+
+
 def shaped(argument: str, value: object, shape: tuple[int | str, ...]) -> npt.NDArray[Any]:
     """Return `value` as a finite real array of `shape`; a str in `shape` names a free axis."""
     array = real_array(argument, value)
@@ -111,9 +129,7 @@ def shaped(argument: str, value: object, shape: tuple[int | str, ...]) -> npt.ND
     return array
 
 
-def broadcast(
-    argument: str, value: object, shape: tuple[int, ...], names: str
-) -> npt.NDArray[Any]:
+def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) -> npt.NDArray[Any]:
     """Return `value` broadcast (read-only) to `shape`, whose axes are called `names`."""
     array = real_array(argument, value)
     try:

@@ -5,19 +5,47 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.study.plan import Estimate
+    from vgcore.study.store import Results
+
+
+class _Verbs(TyperGroup):
+    """The verbs, with faults turned into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from vgcore.errors import StoreError, StudyInterrupted
+
+        try:
+            return super().invoke(ctx)
+        except StudyInterrupted as stop:
+            _fail(str(stop), 130)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr, flush=True)
+            os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
+        except BrokenPipeError:
+            raise  # the reader of our output has gone; nothing to say
+        except (ValueError, TypeError) as error:
+            _fail(f"error: {error}", 2, error)
+        except (StoreError, OSError, FloatingPointError) as error:
+            _fail(f"error: {error}", 1, error)
+        except MemoryError as error:
+            _fail(f"error: not enough memory ({error}); choose smaller sizes", 1, error)
+
 
 app = typer.Typer(
+    cls=_Verbs,
     help="Measure how gradients vanish and explode in recurrent networks.",
     no_args_is_help=True,
     add_completion=False,
@@ -76,16 +104,14 @@ def run(
         from vgcore.study.measure import flops_per_second
 
         planned = estimate(loaded)
-        seconds = planned.seconds(flops_per_second(loaded), workers)
+        seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
     results = run_study(loaded, folder, n_workers=workers, progress=not as_json)
     page = None
     if report:
-        from vgcore.report import write_report
-
-        page = write_report(results, folder)
-    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+        page = _write_report(results, folder)
+    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
 
 
 @app.command()
@@ -95,12 +121,11 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of measured results: report.html, report.md, figures, summary.csv."""
-    from vgcore.report import write_report
     from vgcore.study import load_results
 
     results = load_results(folder)
-    page = write_report(results, out or folder)
-    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+    page = _write_report(results, out or folder)
+    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
 
 
 @studies_app.callback()
@@ -160,6 +185,20 @@ def env(as_json: Json = False) -> None:
         print(f"{key:<{width}}  {value}")
 
 
+def _write_report(results: Results, folder: Path) -> Path:
+    """Write the report; where the disk refuses, say that the measurements are safe."""
+    from vgcore.errors import StoreError
+    from vgcore.report import write_report
+
+    try:
+        return write_report(results, folder)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: the report cannot be written ({error.strerror}); what was measured is "
+            f"safe. `vgcore report {results.folder} --out DIR` writes it elsewhere"
+        ) from error
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
@@ -207,21 +246,16 @@ def _print_outcome(
 
 
 def main() -> None:
-    """Run the command line; faults become one message and an exit code, never a traceback."""
-    from vgcore.errors import StoreError, StudyInterrupted
-
+    """Run the command line; what is not a user's to mend becomes one line too."""
     warnings.showwarning = _print_warning  # type: ignore[assignment]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a letter is no fault
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(standalone_mode=True)
-    except StudyInterrupted as stop:
-        _fail(str(stop), 130)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
-    except (ValueError, TypeError) as error:
-        _fail(f"error: {error}", 2, error)
-    except (StoreError, OSError) as error:
-        _fail(f"error: {error}", 1, error)
+        app()
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {error}"
+        _fail(f"{text}\nSet VGCORE_DEBUG=1 to see where, and please report it", 1, error)
 
 
 def _print_warning(message: Warning | str, *_: object) -> None:
@@ -229,8 +263,9 @@ def _print_warning(message: Warning | str, *_: object) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
-def _fail(message: str, code: int, error: BaseException | None = None) -> None:
+def _fail(message: str, code: int, error: BaseException | None = None) -> NoReturn:
     if error is not None and os.environ.get("VGCORE_DEBUG"):
         raise error
-    print(message, file=sys.stderr)
+    notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", []))
+    print(message + notes, file=sys.stderr)
     raise SystemExit(code)

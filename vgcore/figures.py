@@ -20,6 +20,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
@@ -203,7 +205,7 @@ def plot_share(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) ->
     _series(table, ax, "growing", styles)
     ax.set_ylim(-0.04, 1.04)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    ax.set_ylabel("share of draws with rate > 0")
+    ax.set_ylabel("share of growing draws")
     return ax
 
 
@@ -564,15 +566,18 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=130, format="png")
+        # The canvases are used directly: `savefig` draws everything twice, to find its size first.
+        figure.set_dpi(130)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
         # The layout is solved once; the second writer would only find the same answer.
         figure.set_layout_engine("none")
         written = io.StringIO()
-        figure.savefig(written, dpi=130, format="svg", metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     # 64 colours take a quarter of the bytes of true colour, hundredths of a point half of
     # matplotlib's millionths; neither shows.
-    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(png, optimize=True)
+    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(png, optimize=True)
     # Inside tags only: between them stand the numbers that a reader sees.
     shorter = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), written.getvalue())
     # Verdana has nearly the same widths where DejaVu Sans is missing.

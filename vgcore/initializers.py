@@ -150,7 +150,7 @@ def _antisymmetric(rng: np.random.Generator, n: int) -> Array:
 
 
 def _critical_gain(*, activation: str, input_variance: float) -> float:
-    return critical_gain(activation, checks.least("input_variance", input_variance, 0.0))
+    return critical_gain(activation, checks.number("input_variance", input_variance, least=0.0))
 
 
 @_law(gain=_critical_gain)
@@ -264,10 +264,10 @@ def draw_block(
         if not radius.all():
             draw = draws[int(np.argmin(radius))]
             raise ValueError(
-                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} has "
-                "spectral radius 0, so no factor gives it another; scale by gain instead"
+                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} "
+                "has spectral radius 0, so no factor gives it another; scale by gain instead"
             )
         W *= (target / radius)[:, None, None]
     else:
         W *= own_gain if gain is None else checks.positive("gain", gain)
-    return W.astype(out_dtype, copy=False)
+    return checks.cast(f"draws of init {init!r}", W, out_dtype)

@@ -34,7 +34,8 @@ def gaussian_moments(name: str, q: float) -> tuple[float, float]:
     x: npt.NDArray[np.float64] = np.sqrt(q) * _Z
     value, slope = np.empty_like(x), np.empty_like(x)
     _activate(activation(name).code, x, value, slope)
-    return float(_WEIGHT @ value**2), float(_WEIGHT @ slope**2)
+    # sums, not products: those of BLAS depend on its threads in the last bits
+    return float((_WEIGHT * value**2).sum()), float((_WEIGHT * slope**2).sum())
 
 
 def _piecewise_linear_gain(slopes: tuple[float, float]) -> float:
@@ -86,4 +87,5 @@ def critical_gain(name: str, input_variance: float = 0.0) -> float:
     if log_chi(high) <= 0.0 and law.far is not None:
         return _piecewise_linear_gain(law.far)  # chi_1 reaches 1 only as q diverges
     root = optimize.brentq(log_chi, low, high, xtol=1e-12, rtol=1e-14)
-    return float(np.sqrt(squared_gain_and_log_chi(root)[0]))
+    # rounded, since exp of the weights comes from libm, whose last bit is the machine's
+    return float(f"{np.sqrt(squared_gain_and_log_chi(root)[0]):.12g}")

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 Jacobian = Literal["exact", "as_printed"]
 
+RATE_WINDOW = (0.25, 1.0)  # fractions of n_steps over which a rate is fitted
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Rate:
     """Vanishing rates by least squares; `numpy.asarray` gives `value`.
 
@@ -44,11 +46,17 @@ class Rate:
     stderr: npt.NDArray[np.float64]
     window: tuple[int, int]
 
+    def __repr__(self) -> str:
+        return (
+            f"Rate(median {np.median(self.value):.4g} nats/step of {self.value.size}, lags "
+            f"{self.window[0]} to {self.window[1]}; .value, .stderr)"
+        )
+
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.value, dtype=dtype, copy=copy)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Horizon:
     """First passages of the gradient norm; `numpy.asarray` gives `lag`.
 
@@ -73,8 +81,20 @@ class Horizon:
     event: npt.NDArray[np.str_]
     eps: float
 
+    def __repr__(self) -> str:
+        return (
+            f"Horizon(median {np.median(self.lag):g} steps of {self.lag.size}, "
+            f"{self.censored.sum()} censored, eps {self.eps:g}; .lag, .censored, .event)"
+        )
+
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.lag, dtype=dtype, copy=copy)
+
+
+def rate_window(n_steps: int, fractions: tuple[float, float] = RATE_WINDOW) -> tuple[int, int]:
+    """First and last lag of a fit, from fractions of n_steps; at least two lags."""
+    first, last = (round(fraction * n_steps) for fraction in fractions)
+    return min(first, last - 1), last
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,7 +165,11 @@ class GradientProfile:
         >>> vg.gradient_profile(cell, 100, rng=0).rate().value.round(6)
         array([[-0.693147]])
         """
-        first, last = (self.n_steps // 4, self.n_steps) if window is None else window
+        if window is None:
+            window = rate_window(self.n_steps)
+        if not (isinstance(window, (tuple, list)) and len(window) == 2):
+            raise TypeError(f"window: found {window!r}, expected (first lag, last lag)")
+        first, last = window
         first = checks.integer("window[0]", first, most=self.n_steps - 1)
         last = checks.integer("window[1]", last, least=first + 1, most=self.n_steps)
         vanished = np.isneginf(self.log_norm[..., last])
@@ -154,7 +178,7 @@ class GradientProfile:
         length = last - first
         lags = np.arange(length + 1) - length / 2
         weights = np.cumsum(lags[::-1])[::-1][1:] / (lags @ lags)  # of the increments in the slope
-        value = increments @ weights
+        value = (increments * weights).sum(axis=-1)  # bits of a BLAS product vary with its threads
         size = max(1, round(length**0.5))
         n_batches = length // size
         if n_batches > 1:
@@ -222,20 +246,28 @@ class GradientProfile:
     def plot(self, ax: Axes | None = None) -> Axes:
         """Plot the gradient norm against lag on a log axis: median, middle half, single draws.
 
-        Norms are relative to lag 0 and drawn within 1e-300 and 1e300, the range of the axis.
+        Norms are relative to lag 0. A line ends where it is exactly zero, or leaves the range of
+        floating-point numbers, which is that of the axis.
         """
         if ax is None:
             import matplotlib.pyplot as plt
 
             ax = plt.subplots(figsize=(6.4, 4.0))[1]
         mean = self.mean_trajectory().log_norm[:, 0]
-        change = mean - mean[:, :1]
-        norm = np.exp(np.clip(change, -690.0, 690.0))
+        with np.errstate(invalid="ignore"):  # a zero loss gradient has no relative norm
+            change = mean - mean[:, :1]
         lags = np.arange(self.n_steps + 1)
-        ax.semilogy(lags, norm[:30].T, color="0.75", linewidth=0.6, zorder=1)
-        low, median, high = np.quantile(norm, [0.25, 0.5, 0.75], axis=0)
+
+        def norm(logs: Array) -> Array:
+            return np.exp(np.where(np.abs(logs) < 640.0, logs, np.nan))
+
+        quartiles = np.quantile(change, [0.25, 0.5, 0.75], axis=0, method="nearest")
+        low, median, high = norm(quartiles)
+        ax.semilogy(lags, norm(change[:30]).T, color="0.75", linewidth=0.6, zorder=1)
         ax.fill_between(lags, low, high, color="C0", alpha=0.3, linewidth=0, label="middle half")
         ax.semilogy(lags, median, color="C0", label=f"median of {self.n_draws} draws")
+        bottom, top = np.nanmin([*low, 1.0]), np.nanmax([*high, 1.0])
+        ax.set_ylim(max(bottom / 10, 1e-290), min(top * 10, 1e290))
         ax.set_xlabel("lag (steps back from the loss)")
         ax.set_ylabel("gradient norm relative to lag 0")
         ax.legend(frameon=False)
@@ -333,10 +365,10 @@ def gradient_profile(
     Notes
     -----
     `log_contribution` is the norm of the k-th term of dE_T/dW_rec = sum_k delta_k s(x_{k-1})^T
-    (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not depend
-    on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon overflows or
-    underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result, one
-    (n_steps, N) array a thread.
+    (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not
+    depend on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon
+    overflows or underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result,
+    one (n_steps, N) array a thread.
 
     Examples
     --------
@@ -369,8 +401,8 @@ def gradient_profile(
         cell,
         n_steps,
         _inputs(cell, inputs, n_trajectories, burn_in + n_steps),
-        _compact(state, cell.dtype),
-        _compact(gradient, cell.dtype),
+        _compact("initial_state", state, cell.dtype),
+        _compact("loss_gradient", gradient, cell.dtype),
         n_trajectories,
         burn_in,
         jacobian == "as_printed",
@@ -380,8 +412,8 @@ def gradient_profile(
     if overflown.any():
         draw = int(overflown.any(axis=(1, 2)).argmax())
         raise FloatingPointError(
-            f"W_rec: one step of draw {draw} overflows {cell.dtype} (largest entry "
-            f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64 or smaller weights"
+            f"cell: one step of draw {draw} overflows {cell.dtype} (largest entry of W_rec "
+            f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64, or smaller weights and inputs"
         )
     return GradientProfile(log_norm, log_contribution, state, gradient)
 
@@ -394,16 +426,16 @@ def _inputs(cell: RNN, inputs: object, n_trajectories: int, n_times: int) -> Arr
         raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
     shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
     names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
-    return _compact(checks.broadcast("inputs", inputs, shape, names), cell.dtype)
+    return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)
 
 
-def _compact(array: Array, dtype: np.dtype[Any]) -> Array:
+def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:
     """Undo broadcasting: a leading axis of stride 0 is 1 long again, and the array contiguous."""
     once = tuple(
         slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
         for axis, stride in enumerate(array.strides)
     )
-    return np.require(array[once], dtype=dtype, requirements=["C", "W"])
+    return np.require(checks.cast(argument, array[once], dtype), requirements=["C", "W"])
 
 
 def _block(array: Array, start: int, stop: int) -> Array:

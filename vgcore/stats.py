@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,6 @@ import pandas as pd
 from scipy import optimize, special, stats
 
 LEVEL = 0.95
-SIZES = ("cell", "n_hidden", "n_inputs", "n_trajectories")
-"""Factors that address a draw: two conditions that agree in them share their draws."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -201,6 +199,8 @@ def restricted_mean(
     left = curve.at_risk - curve.events
     term = np.where(left > 0, curve.events / (curve.at_risk * np.maximum(left, 1)), 0.0)
     se = float(np.sqrt(np.sum(after**2 * term)))
+    if se == 0:  # equal times of all: the error is unknown, not zero
+        return Estimate(area, np.nan, np.nan, np.nan)
     z = float(special.ndtri(0.5 + level / 2))
     return Estimate(area, max(area - z * se, 0.0), min(area + z * se, until), se)
 
@@ -241,8 +241,8 @@ def summarise(
         ``rate_high``, ``rate_se``, quartiles ``rate_q25`` and ``rate_q75``; ``n_zero`` (rates of
         -inf); ``horizon`` (Kaplan-Meier median in steps, inf if not reached), its interval and
         error, ``n_kept`` (horizons censored at T); ``horizon_mean`` (restricted to T), interval
-        and error; ``growing`` (share of draws with a rate above 0), interval and error,
-        ``n_growing``; ``n_vanish``, ``n_explode``, ``n_neither`` (which happened first);
+        and error; ``growing`` (share of draws that grow to 1/eps at their rate), interval and
+        error, ``n_growing``; ``n_vanish``, ``n_explode``, ``n_neither`` (which happened first);
         ``rho`` (median measured spectral radius) and ``phase``.
     """
     steps = dict(zip(conditions["condition"], conditions["n_steps"], strict=True))
@@ -365,6 +365,7 @@ def families(draws: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:
             group["draw"].to_numpy(dtype=np.int64).tobytes()
             + group["rate"].to_numpy(dtype=np.float64).tobytes()
             + group["horizon"].to_numpy(dtype=np.int64).tobytes()
+            + group["rho"].to_numpy(dtype=np.float64).tobytes()
         ).hexdigest()
         for condition, group in wanted.groupby("condition")
     }
@@ -383,11 +384,26 @@ def families(draws: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:
 # --- comparisons and roots -----------------------------------------------------------------
 
 
+@cache
+def _signed_rank_cut(n: int, level: float) -> int:
+    """Number of pairwise means to leave out at each end; -1 where none may be an end."""
+    tail = (1 - level) / 2
+    if n > 200:
+        spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
+        return int(np.floor(n * (n + 1) / 4 + special.ndtri(tail) * spread - 0.5))
+    ways = np.ones(1)  # of reaching each sum of ranks, as probabilities
+    for rank in range(1, n + 1):
+        shift = np.zeros(rank)
+        ways = 0.5 * (np.concatenate([ways, shift]) + np.concatenate([shift, ways]))
+    return int(np.searchsorted(np.cumsum(ways), tail, side="right")) - 1
+
+
 def hodges_lehmann(differences: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     """Median of the pairwise means of paired differences, with the signed-rank interval.
 
-    Infinite differences (one of a pair vanished exactly) count as the largest; the interval uses
-    the normal approximation to the signed-rank law and is nan below six differences.
+    Infinite differences (one of a pair vanished exactly) count as the largest. The interval is
+    exact up to 200 differences; it is nan where there are too few for the level (below six for
+    95 %). Takes O(n^2) memory.
 
     Examples
     --------
@@ -404,9 +420,8 @@ def hodges_lehmann(differences: npt.ArrayLike, level: float = LEVEL) -> Estimate
     means = np.sort(0.5 * values[rows] + 0.5 * values[columns])
     size = len(means)
     z = float(special.ndtri(0.5 + level / 2))
-    spread = np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-    cut = int(np.floor(size / 2 - z * spread))
-    ends = (means[cut], means[size - 1 - cut]) if n >= 6 and cut >= 0 else (np.nan, np.nan)
+    cut = _signed_rank_cut(n, level)
+    ends = (means[cut], means[size - 1 - cut]) if cut >= 0 else (np.nan, np.nan)
     value, low, high = (
         float(np.copysign(np.inf, v)) if abs(v) > huge / 4 else float(v)
         for v in (np.median(means), *ends)

@@ -47,7 +47,13 @@ class Streams:
     @classmethod
     def from_rng(cls, rng: Seed) -> Streams:
         """Streams seeded from `rng`; a Generator is advanced by two numbers."""
-        words = np.random.default_rng(rng).integers(2**64, size=2, dtype=np.uint64)
+        try:
+            generator = np.random.default_rng(rng)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"rng: found {rng!r}, expected a seed or a numpy.random.Generator ({error})"
+            ) from None
+        words = generator.integers(2**64, size=2, dtype=np.uint64)
         return cls((int(words[0]), int(words[1])))
 
     @classmethod

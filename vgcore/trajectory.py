@@ -55,8 +55,8 @@ def refuse_overflow(network: Network, values: Array) -> None:
         draw = int(finite.argmin())
         largest = np.abs(network.W_rec[draw]).max()
         raise FloatingPointError(
-            f"W_rec: one step of draw {draw} overflows float64 (largest entry {largest:.3g}); "
-            "use smaller weights"
+            f"cell: one step of draw {draw} overflows float64 (largest entry of W_rec "
+            f"{largest:.3g}); use smaller weights and inputs"
         )
 
 

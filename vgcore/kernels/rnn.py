@@ -1,7 +1,8 @@
 """Gradient profile of the vanilla RNN, x_t = W s(x_{t-1}) + W_in u_t + b.
 
 Each state and each gradient is held as a vector times a power of two, so that neither overflows nor
-underflows at any horizon. Scaling by a power of two rounds nothing.
+underflows at any horizon. Scaling by a power of two rounds nothing. The entries of one vector share
+the power: one that falls 2**1074 below the largest is lost.
 
 Arrays of one draw: W_rec (N, N), W_in (N, n_inputs), bias (N,), inputs (time, n_inputs) with time 1
 for a constant input. P is N padded to whole vectors, T is n_steps.
@@ -60,11 +61,11 @@ def _normalise(x: Array) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far: Array) -> int:
+def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
 
-    An exponent other than 0 stands for a state so small, or so large, that the activation is
-    piecewise linear there. A driven state is never kept small: its input is not.
+    An exponent below 0 stands for a state so small that the activation is piecewise linear, one
+    above 0 for a state whose largest entry is so large that it is there.
     """
     largest = _max_abs(x)
     if exponent == 0 and 2.0**_NEAR <= largest <= 2.0**_FAR:
@@ -73,7 +74,7 @@ def _rescale_state(x: Array, exponent: int, driven: bool, near_zero: Array, far:
         return exponent
     total = exponent + _exponent(largest)
     far_out = total >= _FAR and not np.isnan(far[0])
-    close_in = total < _NEAR and not driven and not np.isnan(near_zero[0])
+    close_in = total < _NEAR and not np.isnan(near_zero[0])
     if far_out or close_in:
         return exponent + _normalise(x)
     _scale_exact(x, exponent)
@@ -86,6 +87,23 @@ def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> No
     for j in range(x.size):
         slope[j] = slopes[1] if x[j] > 0.0 else slopes[0]
         value[j] = slope[j] * x[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _activate_far(
+    activation: int, far: Array, x: Array, exponent: int, scratch: Array, value: Array, slope: Array
+) -> None:
+    """Activation of the large state 2**exponent x: its lines for the entries that are large."""
+    _copy(x, scratch)
+    _scale_exact(scratch, exponent)
+    _activate(activation, scratch, value, slope)
+    shrink = 2.0 ** (-exponent)
+    for j in range(x.size):
+        if abs(scratch[j]) < 2.0**_FAR:
+            value[j] *= shrink
+        else:
+            slope[j] = far[1] if x[j] > 0.0 else far[0]
+            value[j] = slope[j] * x[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -115,11 +133,8 @@ def _forward_lane(
     """
     n = initial_state.size
     constant_input = inputs.shape[0] == 1
-    driven = bool(np.any(bias != 0.0)) or (
-        input_weights.shape[0] > 0 and bool(np.any(inputs != 0.0))
-    )
     _copy(initial_state, x)
-    exponent = _rescale_state(x, 0, driven, near_zero, far)
+    exponent = _rescale_state(x, 0, near_zero, far)
     activity[0] = 0.0
     activity_exponent[0] = 0
     last = burn_in + n_steps - 1
@@ -127,8 +142,10 @@ def _forward_lane(
         slope = slopes[max(t - burn_in, 0)]
         if exponent == 0:
             _activate(activation, x, value, slope)
+        elif exponent < 0:
+            _piecewise_linear(near_zero, x, value, slope)
         else:
-            _piecewise_linear(near_zero if exponent < 0 else far, x, value, slope)
+            _activate_far(activation, far, x, exponent, drive, value, slope)
         value[n:] = 0.0  # s(0) need not be 0
         if t >= burn_in - 1:
             largest = _max_abs(value)
@@ -143,10 +160,13 @@ def _forward_lane(
         _copy(bias, drive)
         if input_weights.shape[0] > 0:
             _vecmat(inputs[0 if constant_input else t], input_weights, drive, drive)
-        if exponent != 0:
+        if exponent < 0 and _max_abs(drive) != 0.0:  # beside it the state counts at its own size
+            _scale_exact(value, exponent)
+            exponent = 0
+        elif exponent > 0:
             _scale_exact(drive, -exponent)
         _vecmat(value, forward, drive, x)
-        exponent = _rescale_state(x, exponent, driven, near_zero, far)
+        exponent = _rescale_state(x, exponent, near_zero, far)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -20,9 +20,15 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
-from vgcore.kernels.rnn import _copy, _pack, _piecewise_linear, _rescale_state
+from vgcore.kernels.rnn import (
+    _activate_far,
+    _copy,
+    _pack,
+    _piecewise_linear,
+    _rescale_state,
+)
 from vgcore.kernels.triangular import _apply, _factor, _sort_columns
-from vgcore.kernels.vectors import _scale_exact, _vecmat, aligned_zeros, padded
+from vgcore.kernels.vectors import _max_abs, _scale_exact, _vecmat, aligned_zeros, padded
 
 _PANEL = 8  # 16 and 32 rows took longer at every N from 16 to 128
 
@@ -43,7 +49,7 @@ class Network(NamedTuple):
 class Motion(NamedTuple):
     """Scratch for the state of one draw, and its packed parameters.
 
-    `status` holds the exponent of the state x, whether anything drives it, and the time.
+    `status` holds the exponent of the state x, and the time.
     """
 
     forward: Array  # W^T (N, P)
@@ -54,7 +60,7 @@ class Motion(NamedTuple):
     value: Array
     slope: Array
     drive: Array
-    status: Integers  # (3,)
+    status: Integers  # (2,)
 
 
 class Frame(NamedTuple):
@@ -88,7 +94,7 @@ def new_motion(n: int, inputs: Array) -> Motion:
         value=value,
         slope=slope,
         drive=drive,
-        status=np.zeros(3, np.int64),
+        status=np.zeros(2, np.int64),
     )
 
 
@@ -125,10 +131,7 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     _pack(network.W_in[draw], True, motion.input_weights)
     _copy(network.bias[draw], motion.bias)
     _copy(state, motion.x)
-    driven = np.any(motion.bias != 0.0) or (inputs.shape[1] > 0 and np.any(inputs != 0.0))
-    motion.status[0] = 0
-    motion.status[1] = driven
-    motion.status[2] = 0
+    motion.status[:] = 0
     return Motion(
         motion.forward,
         motion.input_weights,
@@ -146,24 +149,28 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
 def _advance(network: Network, motion: Motion) -> None:
     """Set the slopes of the state as it is, then take the state one step on."""
     x, value, slope, drive = motion.x, motion.value, motion.slope, motion.drive
-    n, time = motion.forward.shape[0], motion.status[2]
-    near_zero, far = network.near_zero, network.far
-    exponent = _rescale_state(x, motion.status[0], motion.status[1] != 0, near_zero, far)
+    n, time = motion.forward.shape[0], motion.status[1]
+    exponent = _rescale_state(x, motion.status[0], network.near_zero, network.far)
     if exponent == 0:
         _activate(network.activation, x, value, slope)
+    elif exponent < 0:
+        _piecewise_linear(network.near_zero, x, value, slope)
     else:
-        _piecewise_linear(near_zero if exponent < 0 else far, x, value, slope)
+        _activate_far(network.activation, network.far, x, exponent, drive, value, slope)
     value[n:] = 0.0  # s(0) and s'(0) need not be 0
     slope[n:] = 0.0
-    drive[:] = motion.bias
+    _copy(motion.bias, drive)
     if motion.input_weights.shape[0] > 0:
         u = motion.inputs[0 if motion.inputs.shape[0] == 1 else time]
         _vecmat(u, motion.input_weights, drive, drive)
-    if exponent != 0:
+    if exponent < 0 and _max_abs(drive) != 0.0:  # beside it the state counts at its own size
+        _scale_exact(value, exponent)
+        exponent = 0
+    elif exponent > 0:
         _scale_exact(drive, -exponent)
     _vecmat(value, motion.forward, drive, x)
     motion.status[0] = exponent
-    motion.status[2] = time + 1
+    motion.status[1] = time + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

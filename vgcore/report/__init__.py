@@ -16,6 +16,7 @@ import pandas as pd
 
 from vgcore import figures, stats
 from vgcore.report import text
+from vgcore.study.config import SIZES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -192,7 +193,7 @@ def _shifts(
     """Paired shifts from the first series at the reference, where series share their draws."""
     reference = _reference(table, shape)
     at = table if reference is None else table[table["x"] == reference]
-    sizes = [name for name in stats.SIZES if name in at]
+    sizes = [name for name in SIZES if name in at]
     first, others = at.iloc[0], at.iloc[1:]
     # Conditions of other sizes have other draws: nothing pairs them.
     others = others[(others[sizes] == first[sizes]).all(axis=1)]

@@ -213,7 +213,7 @@ def answer(parts: Sequence[Part]) -> list[tuple[str, list[str]]]:
     """The answer of a study: for each slice its title and what its numbers say."""
     result = []
     for i, part in enumerate(parts):
-        said = [trend(part, part.names[0]), reach(part, part.names[0])] if i == 0 else []
+        said = [reaches(part, part.names[0]), trend(part, part.names[0])] if i == 0 else []
         if len(part.names) > 1:
             said += [*compare_horizons(part), *zero_crossings(part)]
         elif i == 0:
@@ -285,10 +285,16 @@ def zero_crossing(part: Part, series: str) -> str:
     rows = part.rows(series)
     if part.shape.x is None or part.shape.levels or len(rows) < 2:
         return ""
-    root = part.critical.get(series)
-    if root is not None and np.isfinite(root.value):
+    root = _root_of(part, series)
+    if root is not None:
         return f"is zero at {part.x_label} {_root(root, rows)} (n = {int(rows['n'].min())})"
     rates = rows["rate"]
+    level = _levels_off(rows)
+    if level is not None:
+        band = number(-np.log(part.eps) / rows["n_steps"].iloc[-1], 4)
+        return (
+            f"stays within ±{band} of zero from {part.x_label} {level:g} on ({sample_size(rows)})"
+        )
     if (rates < 0).all():
         side = "stays below zero"
     elif (rates > 0).all():
@@ -298,6 +304,25 @@ def zero_crossing(part: Part, series: str) -> str:
     else:
         return f"changes sign more than once between {part.x_label} {_range(rows)}"
     return f"{side} at every {part.x_label} measured ({_range(rows)}; {sample_size(rows)})"
+
+
+def _levels_off(rows: pd.DataFrame) -> float | None:
+    """Axis value from which on the median rates are stable; None if fewer than two are, or none.
+
+    Autonomous networks rest on neutral orbits over a range of radii: the sign of a rate of
+    rounding size is no crossing.
+    """
+    stable = rows["phase"].to_numpy() == "stable"
+    n_last = int(np.logical_and.accumulate(stable[::-1]).sum())
+    return float(rows["x"].iloc[-n_last]) if n_last > 1 else None
+
+
+def _root_of(part: Part, series: str) -> Estimate | None:
+    """Where the median rate of a series crosses zero, if it does and goes on beyond."""
+    root = part.critical.get(series)
+    if root is None or not np.isfinite(root.value) or _levels_off(part.rows(series)) is not None:
+        return None
+    return root
 
 
 def _root(root: Estimate, rows: pd.DataFrame) -> str:
@@ -319,10 +344,10 @@ def zero_crossings(part: Part) -> list[str]:
     rest: dict[str, list[str]] = {}
     for series in part.names:
         end = zero_crossing(part, series)
-        root = part.critical.get(series)
+        root = _root_of(part, series)
         if not end:
             return []
-        if root is not None and np.isfinite(root.value):
+        if root is not None:
             rooted.append(f"{_root(root, part.rows(series))} with {series}")
         else:
             rest.setdefault(end, []).append(series)
@@ -344,7 +369,7 @@ def reach(part: Part, series: str) -> str:
     where = f"{_capital(part.where)} the" if part.where else "The"
     whose = f"with {series}"
     if part.shape.series in ((), ("init",)):
-        whose = f"of {'an' if series[0] in 'aeiou' else 'a'} {series} draw"
+        whose = f"of a draw with {series} weights"
     start = f"{where} gradient {whose} "
     level = fraction(part.eps)
     if np.isinf(row["horizon"]):
@@ -355,6 +380,28 @@ def reach(part: Part, series: str) -> str:
             f"{_steps(row['horizon_high'], row['n_steps'])}] steps (n = {row['n']})."
         )
     return f"{start}falls to {level} within {horizon_text(row)} steps (n = {row['n']})."
+
+
+def reaches(part: Part, series: str) -> str:
+    """How far back the gradient of a series reaches along the axis: the answer in one sentence."""
+    rows = part.rows(series)
+    if part.shape.x is None or part.shape.levels or len(rows) < 2:
+        return reach(part, series)
+    within = rows[np.isfinite(rows["horizon"])]
+    ranks = np.unique(np.linspace(0, len(within) - 1, min(4, len(within))).round().astype(int))
+    said = [f"{horizon_text(r)} steps at {r['x']:g}" for _, r in within.iloc[ranks].iterrows()]
+    beyond = rows.loc[np.isinf(rows["horizon"]), "x"]
+    if len(beyond):
+        where = (
+            "everywhere"
+            if len(beyond) == len(rows)
+            else "at " + together([f"{x:g}" for x in beyond])
+        )
+        said.append(f"beyond {int(rows['n_steps'].max())} {where}")
+    return (
+        f"How many steps back the gradient keeps {fraction(part.eps)} of its size, by "
+        f"{part.x_label}, with {series}: {'; '.join(said)} ({sample_size(rows)} a condition)."
+    )
 
 
 def compare_horizons(part: Part) -> list[str]:
@@ -384,7 +431,8 @@ def _compare_horizons(rows: pd.DataFrame, where: str) -> str:
     beyond = list(rows.loc[np.isinf(rows["horizon"]), "series"])
     size = sample_size(rows)
     if len(beyond) == len(rows):
-        return f"{where} median horizon lies beyond T with every series ({size})."
+        exploding = _exploding(rows)
+        return f"{where} median horizon lies beyond T with every series{exploding} ({size})."
     if not best["horizon_low"] > worst["horizon_high"]:
         each = "; ".join(f"{horizon_text(r)} with {r['series']}" for _, r in rows.iterrows())
         return (
@@ -392,14 +440,25 @@ def _compare_horizons(rows: pd.DataFrame, where: str) -> str:
             f"({size})."
         )
     if beyond:
-        longest = f"{where} median horizon lies beyond T with {together(beyond)}"
+        longest = f"{where} median horizon lies beyond T with {together(beyond)}{_exploding(rows)}"
     else:
         longest = (
             f"{where} median horizon is longest with {best['series']}, {horizon_text(best)} steps"
         )
         if len(rows) > 2 and not best["horizon_low"] > second["horizon_high"]:
             longest += f" ({second['series']}, {horizon_text(second)}, is not told apart from it)"
-    return f"{longest}, and shortest with {worst['series']}, {horizon_text(worst)} steps ({size})."
+    tied = rows[rows["horizon_low"] <= worst["horizon_high"]]
+    comma = "," if len(tied) == 1 else ""
+    shortest = together(
+        [f"{r['series']}{comma} {horizon_text(r)}" for _, r in tied.iloc[::-1].iterrows()]
+    )
+    return f"{longest}, and shortest with {shortest} steps ({size})."
+
+
+def _exploding(rows: pd.DataFrame) -> str:
+    """Say of gradients that survive because they explode that this is no memory."""
+    names = list(rows.loc[rows["phase"] == "exploding", "series"])
+    return f" (exploding with {together(names)})" if names else ""
 
 
 def compare_rates(part: Part) -> str:
@@ -446,9 +505,8 @@ def glance(part: Part) -> tuple[list[str], list[list[str]]]:
             r = row.iloc[0]
             line = [series, str(r["n"]), rate_text(r), f"{horizon_text(r)} steps", share_text(r)]
         if with_roots:
-            root = part.critical.get(series)
-            known = root is not None and np.isfinite(root.value)
-            line.append(_root(root, part.rows(series)) if known and root else "none in range")
+            root = _root_of(part, series)
+            line.append("none in range" if root is None else _root(root, part.rows(series)))
         lines.append(line)
     return head, lines
 
@@ -548,8 +606,8 @@ def caption(kind: str, part: Part) -> Caption:
             "Vanishing, stable or exploding",
             f"Regime of the median draw, its rate (nats a step) in each cell; {size}. Stable: at "
             f"that rate the norm changes by less than a factor {_inverse(part.eps)} over T steps.",
-            "Colour and sign give the regime: ▼ vanishing, ● stable, ▲ exploding. An empty cell "
-            "was not measured.",
+            "Colour and sign give the regime of the point estimate: ▼ vanishing, ● stable, ▲ "
+            "exploding. An empty cell was not measured.",
             f"Map of the regime of {names}{against}: {tally} of {len(part.table)} conditions.",
         )
     if kind == "horizon":
@@ -563,9 +621,10 @@ def caption(kind: str, part: Part) -> Caption:
         )
     return Caption(
         f"Share of growing draws{against}",
-        f"Share of draws with a rate above zero, with {level} Wilson intervals; {size}.",
-        "0 %: the gradient of every draw shrinks; 100 %: of every draw grows. In between, the "
-        "fate depends on the draw.",
+        f"Share of draws that grow: at their rate the norm reaches {_inverse(part.eps)} times its "
+        f"size within T steps. With {level} Wilson intervals; {size}.",
+        "0 %: no draw's gradient explodes; 100 %: every draw's does. In between, the fate depends "
+        "on the draw.",
         f"Share of growing draws{against} for {names}. {_alt_values(part, 'growing')}",
     )
 
@@ -614,7 +673,8 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
         "The axis value of zero rate comes from the medians, made monotone and interpolated "
         "between the values measured, linearly in the logarithm of a positive axis; its "
         f"interval from {n_resamples} resamples of whole "
-        "draws, the same ones at every value. Shifts between series are Hodges-Lehmann estimates "
+        "draws, the same ones at every value, so it does not cover the interpolation. Shifts "
+        "between series are Hodges-Lehmann estimates "
         "with signed-rank intervals on pairs of equal draws. Overlapping intervals are reported as "
         "not told apart, which is no proof of equality.",
         f"A condition is stable if its median rate lies within ±ln(1/eps)/T, so that over T steps "
@@ -628,13 +688,9 @@ def provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
     for key, value in manifest.items():
         if isinstance(value, Mapping):
-            if key not in ("study", "parts"):
+            if key != "study":
                 lines += [(f"{key}, {name}", text) for name, text in provenance(value)]
-        elif isinstance(value, (list, tuple)):
-            # A command is a list of words; a list of tables (the parts) is for programs.
-            if all(isinstance(item, (str, int, float)) for item in value):
-                lines.append((key, " ".join(map(str, value))))
-        elif value is not None:
+        elif value is not None and not isinstance(value, list):  # the parts are for programs
             lines.append((key, str(value)))
     return [(key.replace("_", " "), text) for key, text in lines]
 

@@ -154,6 +154,8 @@ _TWO_SCALES = (
     "matrix); drop the other"
 )
 FACTORS = tuple(Condition.model_fields)
+SIZES = ("cell", "n_hidden", "n_inputs", "n_trajectories")
+"""Factors that address a draw: conditions that agree in them share their draws."""
 # The factors of a slice are typed by those of a condition, so that a new factor is one line above.
 _HINTS: dict[str, Any] = {
     name: hint
@@ -382,6 +384,8 @@ class Study(_Model):
 
     def _condition_faults(self) -> Iterator[tuple[str, str]]:
         """Faults of single conditions, each kind told once a slice."""
+        from vgcore.profile import rate_window
+
         seen: set[Condition] = set()
         for i, part in enumerate(self.slices):
             place = f"slice {i + 1} ({part.name})"
@@ -393,16 +397,17 @@ class Study(_Model):
                     "measured once); drop the slice or add a value",
                 )
             seen.update(points)
-            first, last = self.measure.rate_window
+            window = self.measure.rate_window
             for n_steps in sorted({point.n_steps for point in points}):
-                if math.floor(last * n_steps) - math.ceil(first * n_steps) < 1:
+                if rate_window(n_steps, window)[0] < 0:
                     yield (
                         f"{place} > n_steps",
                         f"found {n_steps}, which leaves fewer than two lags in rate_window = "
-                        f"[{first}, {last}]; a slope needs two: raise n_steps or widen the window",
+                        f"{list(window)}; a slope needs two: raise n_steps or widen the window",
                     )
-            for init, law in sorted({(point.init, point.law) for point in points}, key=repr):
-                yield from _law_faults(f"{place} > law", init, dict(law))
+            laws = {(point.init, point.law, point.n_hidden) for point in points}
+            for init, law, n_hidden in sorted(laws, key=repr):
+                yield from _law_faults(f"{place} > law", init, dict(law), n_hidden)
 
     def draws_of(self, part: Slice) -> int:
         """Draws that a slice asks of each of its conditions."""
@@ -466,13 +471,21 @@ def _repeated(values: tuple[Any, ...]) -> list[Any]:
     return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
 
 
-def _law_faults(place: str, init: str, law: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from vgcore.initializers import INITIALIZERS
+def _law_faults(
+    place: str, init: str, law: dict[str, Any], n_hidden: int
+) -> Iterator[tuple[str, str]]:
+    """Faults of an initializer's keywords; their values are tried on a draw."""
+    from vgcore.initializers import INITIALIZERS, draw_weights
 
     parameters = INITIALIZERS[init].parameters
     for keyword in law.keys() - parameters.keys():
         takes = suggestion(keyword, parameters) if parameters else "it takes none"
         yield place, f"found the keyword {keyword!r}, which init = {init!r} does not take; {takes}"
+    if law and law.keys() <= parameters.keys():
+        try:
+            draw_weights(init, 1, n_hidden, rng=0, **law)
+        except (TypeError, ValueError) as error:
+            yield place, f"init = {init!r} with n_hidden = {n_hidden}: {error}"
 
 
 # ---- reading
@@ -535,7 +548,7 @@ def _load(name_or_path: str | Path, folder: Path, children: tuple[str, ...]) -> 
         source = f"{text}.toml"
         content = (importlib.resources.files("vgcore") / "studies" / source).read_bytes()
     try:
-        data = tomllib.loads(content.decode())
+        data = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise StudyError(f"{source}: not UTF-8 text ({error})") from None
     except (ValueError, RecursionError) as error:

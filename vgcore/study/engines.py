@@ -189,7 +189,7 @@ def _interrupts() -> Iterator[threading.Event]:
         if interrupted.is_set():
             default(signum, frame)
         interrupted.set()
-        if sys.stderr.isatty():
+        if _on_terminal():
             sys.stderr.write("\nfinishing the draws in hand; Ctrl-C again drops them\n")
 
     signal.signal(signal.SIGINT, handle)
@@ -197,6 +197,10 @@ def _interrupts() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, default)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class _Bar:
@@ -210,7 +214,7 @@ class _Bar:
         self._n_draws = sum(self._left.values())
         for index in done:
             self._count(plan[index])
-        self._progress = self._make() if shown and sys.stderr.isatty() else None
+        self._progress = self._make() if shown and _on_terminal() else None
 
     def __enter__(self) -> _Bar:
         if self._progress is not None:

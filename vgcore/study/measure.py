@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from vgcore.cells import RNN, normal_block
 from vgcore.initializers import INITIALIZERS
-from vgcore.profile import gradient_profile
+from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Streams
-from vgcore.study.config import FACTORS, Condition, Measure, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Measure
 from vgcore.study.plan import draw_flop
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -37,7 +37,7 @@ def measure(
     # a law that depends on the network, as critical does, is solved for this one
     parameters = INITIALIZERS[c.init].parameters
     network = {name: getattr(c, name) for name in parameters if name in FACTORS}
-    streams = Streams.from_address(seed, c.cell, c.n_hidden, c.n_inputs, c.n_trajectories)
+    streams = Streams.from_address(seed, *(getattr(c, name) for name in SIZES))
     draws = range(start, stop)
     cell = RNN.draw_block(
         draws,
@@ -73,8 +73,7 @@ def measure(
         n_threads=1,
     )
     profile = profile.mean_trajectory()
-    first, last = (round(fraction * c.n_steps) for fraction in settings.rate_window)
-    rate = profile.rate((first, last))
+    rate = profile.rate(rate_window(c.n_steps, settings.rate_window))
     horizon = profile.horizon(settings.eps)
     lags = lag_grid(c.n_steps, settings.n_lags)
     n_draws = len(draws)
@@ -89,7 +88,8 @@ def measure(
             "growth_horizon": horizon.growth_lag[:, 0].astype(np.int32),
             "growth_censored": horizon.growth_censored[:, 0],
             "event": horizon.event[:, 0],
-            "growing": rate.value[:, 0] > 0.0,
+            # at its rate the norm grows to 1/eps within n_steps; rounding is not growth
+            "growing": rate.value[:, 0] > -np.log(settings.eps) / c.n_steps,
             "rho": spectral_radius(cell.W_rec, n_threads=1),
             "log_norm_end": profile.log_norm[:, 0, -1],
         },
@@ -102,13 +102,13 @@ def measure(
     )
 
 
-def flops_per_second(study: Study) -> float:
-    """Speed of one core in the plan's units, from measuring a few draws of the default condition.
+def flops_per_second() -> float:
+    """Speed of one core in the plan's units, from measuring 32 draws of a small condition.
 
     Compiles the kernels if they are not in the cache yet.
     """
-    condition = study.defaults.model_copy(update={"n_steps": 100, "burn_in": 0})
-    measure(condition, study.measure, study.seed, 0, 1)
+    condition = Condition(n_steps=100, burn_in=0)
+    measure(condition, Measure(), 0, 0, 1)
     start = time.perf_counter()
-    measure(condition, study.measure, study.seed, 0, 32)
+    measure(condition, Measure(), 0, 0, 32)
     return 32 * draw_flop(condition) / (time.perf_counter() - start)

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
 # enough that an interrupt waits little and that no core idles long at the end.
 CHUNK_FLOP = 7.5e9
-ITEM_BYTES = 64 * 2**20
+# Several chunks are in memory at a time, with all their rows.
+CHUNK_DRAWS = 2048
+MAX_CHUNKS = 1_000_000
+ITEM_BYTES = 8 * 2**20
 DRAW_BYTES = 4 * 2**30
 # Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
 GRAIN = 16
@@ -168,16 +171,23 @@ def chunks(study: Study) -> list[Chunk]:
     Raises
     ------
     StudyError
-        A single draw would take more than 4 GiB of memory.
+        A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
+    total = sum(draw_flop(c.condition) * c.n_draws for c in conditions(study))
+    if total > MAX_CHUNKS * CHUNK_FLOP:
+        raise StudyError(
+            f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
+            f"most {MAX_CHUNKS * CHUNK_FLOP:.2g} for one results folder; split it into several"
+        )
     made: list[Chunk] = []
     items: list[Item] = []
-    spent = 0.0
+    spent, n_draws = 0.0, 0
     for condition in conditions(study):
         for item, flop in _blocks(condition):
-            if items and spent + flop > CHUNK_FLOP:
+            n_draws += item.stop - item.start
+            if items and (spent + flop > CHUNK_FLOP or n_draws > CHUNK_DRAWS):
                 made.append(Chunk(len(made), tuple(items), spent))
-                items, spent = [], 0.0
+                items, spent, n_draws = [], 0.0, item.stop - item.start
             items.append(item)
             spent += flop
     made.append(Chunk(len(made), tuple(items), spent))
@@ -187,13 +197,15 @@ def chunks(study: Study) -> list[Chunk]:
 def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
     """Cut a condition's draws into equal blocks of at most a chunk's cost and an item's memory."""
     flop, size = draw_flop(planned.condition), draw_bytes(planned.condition)
-    if size > DRAW_BYTES:
+    slopes = planned.condition.n_steps * planned.condition.n_hidden * 8  # of the draw in hand
+    if size + slopes > DRAW_BYTES:
         raise StudyError(
             f"condition {planned.index} (slice {planned.slices[0]}): one draw takes "
-            f"{size / 2**30:.1f} GiB of memory, expected at most {DRAW_BYTES / 2**30:.0f}; lower "
+            f"{(size + slopes) / 2**30:.1f} GiB of memory, expected at most "
+            f"{DRAW_BYTES / 2**30:.0f}; lower "
             "n_trajectories, n_steps, burn_in or n_inputs"
         )
-    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size))
+    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size, CHUNK_DRAWS))
     if most > GRAIN:
         most -= most % GRAIN
     n_blocks = -(-planned.n_draws // most)

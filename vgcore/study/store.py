@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 
 from vgcore.environment import THREADING_LAYER, git_commit, processor, versions
 from vgcore.errors import StoreError, StoreWarning, StudyError
-from vgcore.study.config import Study
+from vgcore.study.config import Study, load_study
 from vgcore.study.plan import Chunk, conditions_table, slices_table
 
 SCHEMA_VERSION = 1
@@ -67,7 +67,7 @@ TABLES: dict[str, pa.Schema] = {
             _field("growth_horizon", pa.int32(), "first lag at which the norm has grown to 1/eps"),
             _field("growth_censored", pa.bool_(), "the growth horizon lies beyond the last lag"),
             _field("event", pa.string(), "vanish, explode or censored, whichever came first"),
-            _field("growing", pa.bool_(), "rate > 0"),
+            _field("growing", pa.bool_(), "at its rate the norm grows to 1/eps within n_steps"),
             _field("rho", pa.float64(), "measured spectral radius of W_rec"),
             _field("log_norm_end", pa.float64(), "ln gradient norm at the last lag"),
         ]
@@ -119,7 +119,7 @@ class Store:
         self.chunks = chunks
         self._digest = study.digest
         self._parts: dict[int, dict[str, Any]] = {}
-        self._written = -_MANIFEST_SECONDS
+        self._written, self._pause = -_MANIFEST_SECONDS, _MANIFEST_SECONDS
         self._unchanged = False
         self._lock: int | None = None
         self._versions = versions()
@@ -166,6 +166,10 @@ class Store:
 
     def _open(self) -> None:
         manifest = _read_manifest(self.folder) if (self.folder / MANIFEST).exists() else None
+        ours = manifest is not None
+        empty = not any(next((self.folder / name).glob("part-*"), None) for name in TABLES)
+        if manifest is not None and empty and manifest["study"].get("name") == self.study.name:
+            manifest = None  # a report kept without its parts, as one is in the source tree
         if manifest is not None:
             _refuse_other_study(self.folder, manifest, self.study)
             _warn_of_other_versions(self.folder, manifest, self._versions)
@@ -187,7 +191,10 @@ class Store:
         (self.folder / f".{MANIFEST}.tmp").unlink(missing_ok=True)
         self.write_manifest()
         readable = self.folder / "study.toml"
-        if not readable.exists():  # it may be the user's own file, comments and all
+        if ours or not readable.exists():
+            with contextlib.suppress(StudyError):
+                if load_study(readable).digest == self._digest:
+                    return  # it may be the user's own file, comments and all
             _write_whole(readable, self.study.to_toml().encode())
 
     def _verify(self, parts: Sequence[Mapping[str, Any]]) -> None:
@@ -261,13 +268,14 @@ class Store:
                 _write_whole(path, data)
                 part[name] = _entry(path, data, n_rows)
             self._parts[chunk.index] = part
-            if time.monotonic() - self._written >= _MANIFEST_SECONDS:
+            if time.monotonic() - self._written >= self._pause:
                 self.write_manifest()
 
     def write_manifest(self) -> None:
         """Write the manifest anew, in one step; one that was complete stays as it is."""
         if self._unchanged:
             return
+        start = time.monotonic()
         complete = len(self._parts) == len(self.chunks)
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -281,9 +289,11 @@ class Store:
             "parts": [self._parts[i] for i in sorted(self._parts)],
         }
         with self._clear_errors():
-            text = json.dumps(manifest, indent=1, ensure_ascii=False)
+            text = json.dumps(manifest, indent=1, ensure_ascii=True)
             _write_whole(self.folder / MANIFEST, text.encode() + b"\n")
         self._written = time.monotonic()
+        # A long list of parts takes long to write; it must not become the work itself.
+        self._pause = max(_MANIFEST_SECONDS, 20 * (self._written - start))
 
     def _footer(self, name: str, chunk: Chunk, table: pa.Table) -> bytes:
         """What a part says of itself.
@@ -353,6 +363,11 @@ class Results:
     @property
     def complete(self) -> bool:
         return bool(self.manifest["complete"])
+
+    @property
+    def n_draws(self) -> int:
+        """Number of measured rows of `draws`, known without reading them."""
+        return sum(part["draws"]["rows"] for part in self.manifest["parts"])
 
     @functools.cached_property
     def conditions(self) -> pd.DataFrame:

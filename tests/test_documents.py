@@ -1,0 +1,91 @@
+"""What the documents show is what happens: docstring examples, the README's code, its links."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+import vgcore as vg
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in (ROOT / "vgcore").rglob("*.py")
+    if path.name != "__main__.py"
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("name", ["draw_weights", "gradient_profile", "spectral_radius", "RNN"])
+def test_public_functions_have_an_example(name):
+    value = getattr(vg, name)
+    assert ">>>" in value.__doc__
+    assert "Raises" in value.__doc__
+
+
+def test_the_first_minute_of_the_readme_runs():
+    mpl.use("Agg")
+    text = (ROOT / "README.md").read_text()
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        if "load_results" not in code:
+            exec(code, names)
+    assert names["profile"].log_norm.shape == (1000, 1, 301)
+
+
+def test_the_readmes_study_loads(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (study,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(study)
+    assert vg.load_study(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_to_files(document):
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text()):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_the_readme_states_the_atlas_as_it_is():
+    from vgcore.study.plan import estimate
+
+    planned = estimate(vg.load_study("atlas"))
+    text = (ROOT / "README.md").read_text()
+    assert f"{planned.n_conditions:,} conditions, {planned.n_draws:,} random networks" in text
+
+
+def test_the_readmes_numbers_are_those_of_the_committed_report():
+    summary = pd.read_csv(ROOT / "reports" / "atlas" / "summary.csv")
+    text = (ROOT / "README.md").read_text()
+    rows = summary[summary["slices"].str.split(", ").map(lambda names: "initializers" in names)]
+    at = rows[rows["spectral_radius"] == 0.9]
+    assert f"{at['horizon'].min():.0f} to {at['horizon'].max():.0f} steps" in text
+    assert set(rows["n"]) == {100}
+    for init, radius in [("orthogonal", 1.2), ("gaussian", 1.4)]:
+        rates = rows[rows["init"] == init].set_index("spectral_radius")["rate"]
+        assert f"near {'radius ' if init == 'orthogonal' else ''}{radius}" in text
+        assert rates[rates.index < radius].max() < 0 < rates[rates.index > radius].min()
+
+
+def test_the_committed_report_is_of_this_version_and_study():
+    manifest = json.loads((ROOT / "reports" / "atlas" / "manifest.json").read_text())
+    assert manifest["study_digest"] == vg.load_study("atlas").digest
+    assert manifest["versions"]["vgcore"] == vg.__version__
+    assert manifest["complete"]
+
+
+def test_versions_agree():
+    assert f"version: {vg.__version__}" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {vg.__version__} " in (ROOT / "CHANGELOG.md").read_text()
