@@ -103,6 +103,32 @@ def numpy_radius(W: Any) -> Any:
     return np.abs(np.linalg.eigvals(W)).max(axis=1)
 
 
+def numpy_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:
+    """All Lyapunov exponents of autonomous tanh networks, by LAPACK's QR at every step."""
+    Q = np.linalg.qr(np.broadcast_to(frame.T, W.shape))[0]
+    logs = np.zeros(W.shape[:2])
+    for _ in range(n_steps):
+        a = np.tanh(x)
+        Q, R = np.linalg.qr(W @ ((1 - a * a)[:, :, None] * Q))
+        logs += np.log(np.abs(np.diagonal(R, axis1=1, axis2=2)))
+        x = np.matmul(W, a[:, :, None])[:, :, 0]
+    return np.sort(logs / n_steps, axis=1)[:, ::-1]
+
+
+def torch_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:
+    """The same with `torch.linalg.qr`."""
+    torch = importlib.import_module("torch")
+    with torch.no_grad():
+        Q = torch.linalg.qr(frame.T.expand(W.shape))[0]
+        logs = torch.zeros(W.shape[:2], dtype=torch.float64)
+        for _ in range(n_steps):
+            a = torch.tanh(x)
+            Q, R = torch.linalg.qr(torch.bmm(W, (1 - a * a).unsqueeze(2) * Q))
+            logs += torch.log(torch.abs(torch.diagonal(R, dim1=1, dim2=2)))
+            x = torch.bmm(W, a.unsqueeze(2)).squeeze(2)
+        return torch.sort(logs / n_steps, dim=1, descending=True)[0].numpy()
+
+
 def as_numpy(*arrays: Any) -> tuple[Any, ...]:
     return arrays
 
@@ -131,6 +157,7 @@ PEERS: dict[str, dict[str, Callable[..., Any]]] = {
         "jax_vmap": jax_profile("vmap"),
         "jax_map": jax_profile("map"),
     },
+    "lyapunov_exponents": {"numpy": numpy_lyapunov, "torch": torch_lyapunov},
     "spectral_radius": {"numpy": numpy_radius},
 }
 

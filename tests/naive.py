@@ -69,6 +69,27 @@ def spectral_radius(W):
     return np.abs(np.linalg.eigvals(W)).max()
 
 
+def rnn_jacobians(W, W_in, b, activation, inputs, x0, n_steps, burn_in=0):
+    """dx_t/dx_{t-1} of the n_steps steps after burn-in, first step first."""
+    states = rnn_states(W, W_in, b, activation, inputs, x0, burn_in + n_steps)
+    slope = ACTIVATIONS[activation][1]
+    return [W * slope(x) for x in states[burn_in:-1]]
+
+
+def lyapunov_exponents(jacobians, start, tangent_burn_in=0, qr_interval=1):
+    """Exponents from QR of a frame that starts as the rows of `start`, largest first."""
+    frame, total = np.linalg.qr(start.T)[0], 0.0
+    last = len(jacobians)
+    for t, jacobian in enumerate(jacobians, 1):
+        frame = jacobian @ frame
+        measured = t - tangent_burn_in
+        if t <= tangent_burn_in or measured % qr_interval == 0 or t == last:
+            frame, R = np.linalg.qr(frame)
+            if measured > 0:
+                total = total + np.log(np.abs(np.diag(R)))
+    return np.sort(total / (last - tangent_burn_in))[::-1]
+
+
 def fake_measure(condition, settings, seed, start, stop):
     """In the place of `vgcore.study.measure.measure`: cheap columns that tell where they are from.
 

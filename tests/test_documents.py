@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import json
 import re
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 
 import vgcore as vg
@@ -62,6 +64,26 @@ def test_the_readme_states_the_atlas_as_it_is():
     planned = estimate(vg.load_study("atlas"))
     text = (ROOT / "README.md").read_text()
     assert f"{planned.n_conditions:,} conditions, {planned.n_draws:,} random networks" in text
+
+
+def test_the_readmes_numbers_are_those_of_the_committed_report():
+    summary = pd.read_csv(ROOT / "reports" / "atlas" / "summary.csv")
+    text = (ROOT / "README.md").read_text()
+    rows = summary[summary["slices"].str.split(", ").map(lambda names: "initializers" in names)]
+    at = rows[rows["spectral_radius"] == 0.9]
+    assert f"{at['horizon'].min():.0f} to {at['horizon'].max():.0f} steps" in text
+    assert set(rows["n"]) == {100}
+    for init, radius in [("orthogonal", 1.2), ("gaussian", 1.4)]:
+        rates = rows[rows["init"] == init].set_index("spectral_radius")["rate"]
+        assert f"near {'radius ' if init == 'orthogonal' else ''}{radius}" in text
+        assert rates[rates.index < radius].max() < 0 < rates[rates.index > radius].min()
+
+
+def test_the_committed_report_is_of_this_version_and_study():
+    manifest = json.loads((ROOT / "reports" / "atlas" / "manifest.json").read_text())
+    assert manifest["study_digest"] == vg.load_study("atlas").digest
+    assert manifest["versions"]["vgcore"] == vg.__version__
+    assert manifest["complete"]
 
 
 def test_versions_agree():

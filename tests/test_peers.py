@@ -9,6 +9,7 @@ import pytest
 from peers import PEERS, PREPARE, available
 
 import vgcore as vg
+from vgcore.streams import Purpose, Streams
 
 
 def require(library: str) -> None:
@@ -41,6 +42,17 @@ def test_benchmarked_radii_agree(library):
     W = vg.draw_weights("gaussian", 20, 31, rng=1)
     theirs = PEERS["spectral_radius"][library](*PREPARE[library](W))
     np.testing.assert_allclose(vg.spectral_radius(W), theirs, rtol=1e-8)
+
+
+@pytest.mark.parametrize("library", PEERS["lyapunov_exponents"])
+def test_benchmarked_exponents_agree(library):
+    require(library)
+    cell = vg.RNN.draw(4, 11, gain=1.3, rng=1)
+    x = np.random.default_rng(2).standard_normal((4, 11))
+    frame = Streams.from_rng(3).at(Purpose.TANGENT_FRAME, 0).standard_normal((11, 11))
+    ours = vg.lyapunov_exponents(cell, 30, initial_state=x, rng=3)
+    theirs = PEERS["lyapunov_exponents"][library](*PREPARE[library](cell.W_rec, x, frame), 30)
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
 TORCH = {

@@ -16,6 +16,13 @@ from vgcore._version import __version__
 if TYPE_CHECKING:
     from vgcore.cells import RNN
     from vgcore.initializers import draw_weights
+    from vgcore.jacobian import jacobian_product, log_singular_values
+    from vgcore.lyapunov import (
+        entropy_rate,
+        kaplan_yorke_dimension,
+        lyapunov_exponents,
+        lyapunov_history,
+    )
     from vgcore.profile import GradientProfile, gradient_profile
     from vgcore.report import write_report
     from vgcore.spectrum import spectral_radius
@@ -25,9 +32,15 @@ _HOME = {
     "RNN": "cells",
     "GradientProfile": "profile",
     "draw_weights": "initializers",
+    "entropy_rate": "lyapunov",
     "gradient_profile": "profile",
+    "jacobian_product": "jacobian",
+    "kaplan_yorke_dimension": "lyapunov",
     "load_results": "study",
     "load_study": "study",
+    "log_singular_values": "jacobian",
+    "lyapunov_exponents": "lyapunov",
+    "lyapunov_history": "lyapunov",
     "run_study": "study",
     "spectral_radius": "spectrum",
     "write_report": "report",
@@ -38,9 +51,15 @@ __all__ = [
     "GradientProfile",
     "__version__",
     "draw_weights",
+    "entropy_rate",
     "gradient_profile",
+    "jacobian_product",
+    "kaplan_yorke_dimension",
     "load_results",
     "load_study",
+    "log_singular_values",
+    "lyapunov_exponents",
+    "lyapunov_history",
     "run_study",
     "spectral_radius",
     "write_report",

@@ -111,7 +111,7 @@ def run(
     page = None
     if report:
         page = _write_report(results, folder)
-    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def report(
 
     results = load_results(folder)
     page = _write_report(results, out or folder)
-    _print_outcome(folder, page, len(results.conditions), len(results.draws), as_json)
+    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
 
 
 @studies_app.callback()

@@ -29,6 +29,7 @@ class Purpose(enum.IntEnum):
     INPUTS = 3
     INITIAL_STATE = 4
     LOSS_GRADIENT = 5
+    TANGENT_FRAME = 6
 
 
 class Streams:

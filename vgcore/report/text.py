@@ -448,8 +448,9 @@ def _compare_horizons(rows: pd.DataFrame, where: str) -> str:
         if len(rows) > 2 and not best["horizon_low"] > second["horizon_high"]:
             longest += f" ({second['series']}, {horizon_text(second)}, is not told apart from it)"
     tied = rows[rows["horizon_low"] <= worst["horizon_high"]]
+    comma = "," if len(tied) == 1 else ""
     shortest = together(
-        [f"{r['series']}, {horizon_text(r)}" for _, r in tied.iloc[::-1].iterrows()]
+        [f"{r['series']}{comma} {horizon_text(r)}" for _, r in tied.iloc[::-1].iterrows()]
     )
     return f"{longest}, and shortest with {shortest} steps ({size})."
 

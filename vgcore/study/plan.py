@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 # 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
 # enough that an interrupt waits little and that no core idles long at the end.
 CHUNK_FLOP = 7.5e9
+# Several chunks are in memory at a time, with all their rows.
+CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
-ITEM_BYTES = 64 * 2**20
+ITEM_BYTES = 8 * 2**20
 DRAW_BYTES = 4 * 2**30
 # Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
 GRAIN = 16
@@ -186,12 +188,13 @@ def chunks(study: Study) -> list[Chunk]:
         )
     made: list[Chunk] = []
     items: list[Item] = []
-    spent = 0.0
+    spent, n_draws = 0.0, 0
     for condition in conditions(study):
         for item, flop in _blocks(condition):
-            if items and spent + flop > CHUNK_FLOP:
+            n_draws += item.stop - item.start
+            if items and (spent + flop > CHUNK_FLOP or n_draws > CHUNK_DRAWS):
                 made.append(Chunk(len(made), tuple(items), spent))
-                items, spent = [], 0.0
+                items, spent, n_draws = [], 0.0, item.stop - item.start
             items.append(item)
             spent += flop
     made.append(Chunk(len(made), tuple(items), spent))
@@ -209,7 +212,7 @@ def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
             f"{DRAW_BYTES / 2**30:.0f}; lower "
             "n_trajectories, n_steps, burn_in or n_inputs"
         )
-    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size))
+    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size, CHUNK_DRAWS))
     if most > GRAIN:
         most -= most % GRAIN
     n_blocks = -(-planned.n_draws // most)

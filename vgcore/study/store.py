@@ -364,6 +364,11 @@ class Results:
     def complete(self) -> bool:
         return bool(self.manifest["complete"])
 
+    @property
+    def n_draws(self) -> int:
+        """Number of measured rows of `draws`, known without reading them."""
+        return sum(part["draws"]["rows"] for part in self.manifest["parts"])
+
     @functools.cached_property
     def conditions(self) -> pd.DataFrame:
         return conditions_table(self.study)

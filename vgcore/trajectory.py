@@ -1,0 +1,69 @@
+"""The arguments that functions of one trajectory a draw have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vgcore import checks
+from vgcore._typing import Array
+from vgcore.activations import activation as find_activation
+from vgcore.cells import RNN, normal_block
+from vgcore.kernels.tangent import Network
+from vgcore.streams import Purpose, Streams
+
+
+def network(
+    cell: RNN, n_times: int, inputs: object, initial_state: object, streams: Streams
+) -> Network:
+    """Check the arguments, and put them in float64 into the form that kernels take.
+
+    `inputs` broadcasts to (n_draws, n_times, n_inputs), `initial_state` to (n_draws, n_state);
+    where that is None, standard normal numbers are drawn.
+    """
+    if not isinstance(cell, RNN):
+        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+    if inputs is not None and cell.W_in is None:
+        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+    n_draws, n = cell.n_draws, cell.n_state
+    if initial_state is None:
+        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (n,))
+    state = checks.broadcast("initial_state", initial_state, (n_draws, n), "(n_draws, n_state)")
+    if inputs is None or cell.W_in is None:
+        W_in, u = np.zeros((n_draws, n, 0)), np.zeros((1, 1, 0))
+    else:
+        shape = (n_draws, n_times, cell.n_inputs)
+        names = "(n_draws, burn-in and n_steps, n_inputs)"
+        W_in, u = cell.W_in, checks.broadcast("inputs", inputs, shape, names)
+    law = find_activation(cell.activation)
+    nowhere = (np.nan, np.nan)
+    return Network(
+        _float64(cell.W_rec),
+        _float64(W_in),
+        np.zeros((n_draws, n)) if cell.bias is None else _float64(cell.bias),
+        law.code,
+        np.array(law.near_zero or nowhere),
+        np.array(law.far or nowhere),
+        _float64(u),
+        _float64(state),
+    )
+
+
+def refuse_overflow(network: Network, values: Array) -> None:
+    """Raise for the first draw with a nan or inf among its `values` (n_draws, ...)."""
+    finite = (values < np.inf).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        draw = int(finite.argmin())
+        largest = np.abs(network.W_rec[draw]).max()
+        raise FloatingPointError(
+            f"cell: one step of draw {draw} overflows float64 (largest entry of W_rec "
+            f"{largest:.3g}); use smaller weights and inputs"
+        )
+
+
+def _float64(array: Array) -> Array:
+    """Return a contiguous float64 array; a leading axis made by broadcasting is 1 long again."""
+    once = tuple(
+        slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
+        for axis, stride in enumerate(array.strides)
+    )
+    return np.require(array[once], np.float64, ["C", "W", "A"])
