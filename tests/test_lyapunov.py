@@ -262,6 +262,17 @@ def test_bits_do_not_depend_on_threads_or_batch_position():
     assert np.array_equal(found, whole[7:8])
 
 
+def test_weights_repeated_by_broadcasting_equal_copies():
+    cell = vg.RNN.draw(1, 6, gain=2.0, n_inputs=2, bias_variance=0.1, rng=1)
+    parameters = (cell.W_rec, cell.W_in, cell.bias)
+    views = [np.broadcast_to(p, (40, *p.shape[1:])) for p in parameters]
+    options = {"inputs": np.ones((20, 2)), "rng": 1}
+    for function in (vg.lyapunov_exponents, vg.log_singular_values):
+        found = function(vg.RNN(*views), 20, **options)
+        copies = function(vg.RNN(*(view.copy() for view in views)), 20, **options)
+        np.testing.assert_array_equal(found, copies)
+
+
 def test_a_float32_cell_is_worked_on_in_float64():
     single = vg.RNN.draw(2, 9, gain=2.0, dtype="float32", rng=1)
     double = vg.RNN(single.W_rec.astype(np.float64))

@@ -43,8 +43,8 @@ def network(
         law.code,
         np.array(law.near_zero or nowhere),
         np.array(law.far or nowhere),
-        _float64(u),
-        _float64(state),
+        _float64(_once(u)),
+        _float64(_once(state)),
     )
 
 
@@ -60,10 +60,19 @@ def refuse_overflow(network: Network, values: Array) -> None:
         )
 
 
+def _once(array: Array) -> Array:
+    """Undo broadcasting: a leading axis of stride 0 is 1 long again.
+
+    Not for parameters, which kernels index by draw; an empty array has stride 0 too.
+    """
+    return array[
+        tuple(
+            slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
+            for axis, stride in enumerate(array.strides)
+        )
+    ]
+
+
 def _float64(array: Array) -> Array:
-    """Return a contiguous float64 array; a leading axis made by broadcasting is 1 long again."""
-    once = tuple(
-        slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
-        for axis, stride in enumerate(array.strides)
-    )
-    return np.require(array[once], np.float64, ["C", "W", "A"])
+    """Return a contiguous float64 array."""
+    return np.require(array, np.float64, ["C", "W", "A"])
