@@ -601,3 +601,28 @@ def test_results_print_in_one_line():
     found = vg.gradient_profile(vg.RNN.draw(500, 4, rng=0), 20, rng=0)
     assert len(repr(found.rate())) < 120
     assert len(repr(found.horizon())) < 120
+
+
+@pytest.mark.parametrize("n_trajectories", [1, 9])
+@pytest.mark.parametrize("n", [20, 40])
+def test_input_after_a_state_exploded_and_died_is_not_lost(n, n_trajectories):
+    """Along a chain of units the state grows beyond all floats and then leaves at the end."""
+    W = 1e30 * np.eye(n, k=-1)[None]
+    W_in = np.eye(n)[:, :1][None]
+    u = np.zeros((2 * n, 1))
+    u[n + 5] = 1.0
+    exploded, quiet = (
+        vg.gradient_profile(
+            vg.RNN(W, W_in, activation="relu"),
+            2 * n,
+            inputs=u,
+            n_trajectories=n_trajectories,
+            initial_state=start * np.eye(n)[0],
+            loss_gradient=np.ones(n),
+        )
+        for start in (1.0, 0.0)
+    )
+    recent = slice(0, n - 7)  # lags whose states follow the input
+    found = exploded.log_contribution[..., recent]
+    assert np.isfinite(found[..., :-1]).any()
+    assert np.array_equal(found, quiet.log_contribution[..., recent])

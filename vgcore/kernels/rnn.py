@@ -185,7 +185,7 @@ def _forward_lane(
             _vecmat(inputs[t if not constant_input else 0], input_weights, bias, drive)
         start = drive
         if exponent != 0 and _max_abs(drive) != 0.0:
-            if exponent < 0:  # beside it the state counts at its own size
+            if exponent < 0 or _max_abs(value) == 0.0:  # beside it the state counts at its own size
                 _scale_exact(value, exponent)
                 exponent = 0
                 low, high = _bounds(exponent, n)

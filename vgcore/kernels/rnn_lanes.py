@@ -182,15 +182,17 @@ def _meet_input(
     lanes = exponent.size
     for lane in range(lanes):
         _take(drive, lane, lanes, row)
-        if exponent[lane] > 0:
-            _scale_exact(row, -exponent[lane])
-        _put(row, lane, lanes, scaled_drive)
-        if exponent[lane] < 0 and _max_abs(row) != 0.0:
-            _take(value, lane, lanes, row)
+        driven = _max_abs(row) != 0.0
+        _take(value, lane, lanes, row)
+        if driven and (exponent[lane] < 0 or (exponent[lane] > 0 and _max_abs(row) == 0.0)):
             _scale_exact(row, exponent[lane])
             _put(row, lane, lanes, value)
             n = value.size // lanes
             _set_exponent(lane, 0, n, near_zero, far, exponent, bounds, lines, small)
+        _take(drive, lane, lanes, row)
+        if exponent[lane] > 0:
+            _scale_exact(row, -exponent[lane])
+        _put(row, lane, lanes, scaled_drive)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

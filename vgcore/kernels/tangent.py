@@ -163,11 +163,12 @@ def _advance(network: Network, motion: Motion) -> None:
     if motion.input_weights.shape[0] > 0:
         u = motion.inputs[0 if motion.inputs.shape[0] == 1 else time]
         _vecmat(u, motion.input_weights, drive, drive)
-    if exponent < 0 and _max_abs(drive) != 0.0:  # beside it the state counts at its own size
-        _scale_exact(value, exponent)
-        exponent = 0
-    elif exponent > 0:
-        _scale_exact(drive, -exponent)
+    if exponent != 0 and _max_abs(drive) != 0.0:
+        if exponent < 0 or _max_abs(value) == 0.0:  # beside it the state counts at its own size
+            _scale_exact(value, exponent)
+            exponent = 0
+        else:
+            _scale_exact(drive, -exponent)
     _vecmat(value, motion.forward, drive, x)
     motion.status[0] = exponent
     motion.status[1] = time + 1
