@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
+from vgcore import profile
 from vgcore.activations import ACTIVATIONS
 
 pytestmark = [
@@ -21,6 +22,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(params=["side by side", "one by one"])
+def rows(request, monkeypatch):
+    """Both kernels: few units run in SIMD lanes unless the memory for it is refused."""
+    if request.param == "one by one":
+        monkeypatch.setattr(profile, "SIDE_BY_SIDE_BYTES", 0)
+
+
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_profile_equals_oracle(activation, dtype):
@@ -41,6 +50,7 @@ def test_profile_equals_oracle(activation, dtype):
         np.testing.assert_allclose(found.log_contribution[d, 0], log_contribution, atol=accuracy)
 
 
+@pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize(("activation", "gain"), [("linear", 1e-9), ("relu", 1e9), ("tanh", 1e-9)])
 def test_states_are_rescaled_at_both_ends(activation, gain):
     W = gain * np.array([[[1.0, 0.2], [0.3, 1.0]]])
@@ -51,6 +61,7 @@ def test_states_are_rescaled_at_both_ends(activation, gain):
     assert found.rate().value == pytest.approx(np.log(np.abs(np.linalg.eigvals(W)).max()), rel=1e-3)
 
 
+@pytest.mark.usefixtures("rows")
 def test_driven_relu_leaves_and_reenters_the_normal_range():
     """A state that explodes under W and is then driven: the input is scaled with it."""
     cell = vg.RNN(1e5 * np.eye(2)[None], np.ones((1, 2, 1)), activation="relu")
@@ -65,6 +76,7 @@ def test_driven_relu_leaves_and_reenters_the_normal_range():
     np.testing.assert_allclose(found.log_contribution[0, 0, :-1], log_contribution[:-1], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("rows")
 def test_zero_gradient_and_zero_state():
     found = vg.gradient_profile(
         vg.RNN(np.zeros((1, 2, 2))), 3, initial_state=[0.0, 0.0], loss_gradient=[1.0, 0.0]
