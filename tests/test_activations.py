@@ -326,3 +326,29 @@ def test_plain_python_gives_the_same_functions(tmp_path):
             np.testing.assert_allclose(numbers, expected.ravel(), rtol=rtol)
     np.testing.assert_allclose(logs[1:4], np.log([5e-324, 0.3, 1e300]), rtol=1e-15)
     np.testing.assert_array_equal(logs[[0, 4, 5]], [-np.inf, np.inf, np.nan])
+
+
+NO_CACHE_FOLDER = """
+import numba.core.caching as caching
+# what is left where the package and the home folder cannot be written
+locators = [c for c in caching.CacheImpl._locator_classes if "UserProvided" in c.__name__]
+assert locators
+caching.CacheImpl._locator_classes = caching.CompileResultCacheImpl._locator_classes = locators
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import vgcore as vg
+    print(vg.spectral_radius([[[2.0]]])[0])
+print(*[str(w.message) for w in caught])
+"""
+
+
+def test_kernels_run_where_no_folder_can_hold_their_cache():
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_CACHE_FOLDER], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    radius, warning = done.stdout.splitlines()
+    assert radius == "2.0"
+    assert "set NUMBA_CACHE_DIR" in warning

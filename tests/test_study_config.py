@@ -338,3 +338,9 @@ def test_any_file_gives_a_study_or_a_study_error(tmp_path_factory, content):
     file.write_bytes(content)
     with pytest.raises(StudyError, match=r"any\.toml"):
         load_study(file)
+
+
+def test_a_byte_order_mark_of_an_editor_is_no_fault(tmp_path):
+    text = '\ufeffname = "mine"\n[[slice]]\nname = "a"\n[slice.grid]\ngain = [1.0]\n'
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    assert load_study(tmp_path / "mine.toml").name == "mine"

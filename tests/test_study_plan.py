@@ -134,3 +134,15 @@ def test_estimated_time_shrinks_with_workers_down_to_the_longest_chunk():
     assert planned.seconds(1e10, 2) == pytest.approx(planned.seconds(1e10, 1) / 2)
     assert planned.seconds(1e10, 10**6) == planned.longest_flop / 1e10
     assert planned.seconds(1e10) <= planned.seconds(1e10, 1)
+
+
+def test_the_scratch_of_a_draw_counts_as_its_memory():
+    study = Study.from_dict(
+        {
+            "name": "long",
+            "defaults": {"n_hidden": 512, "n_steps": 2_000_000, "n_inputs": 1},
+            "slice": [{"name": "one", "grid": {"gain": [1.0]}}],
+        }
+    )
+    with pytest.raises(StudyError, match=r"condition 0 \(slice one\): one draw takes .* GiB"):
+        chunks(study)
