@@ -192,3 +192,10 @@ def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[
     for row, draw in zip(out, draws, strict=True):
         streams.at(purpose, draw).standard_normal(out=row)
     return out
+
+
+def unit_loss_gradients(streams: Streams, draws: range, shape: tuple[int, ...]) -> Array:
+    """Random unit vectors along the last axis, shape (len(draws), *shape)."""
+    out = normal_block(streams, Purpose.LOSS_GRADIENT, draws, shape)
+    out /= np.sqrt((out**2).sum(axis=-1, keepdims=True))
+    return out

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import RNN, normal_block
+from vgcore.cells import RNN, normal_block, unit_loss_gradients
 from vgcore.kernels.rnn import _profile_batch
 from vgcore.kernels.rnn_lanes import _profile_lanes_batch
 from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
@@ -395,8 +395,7 @@ def gradient_profile(
     if initial_state is None:
         initial_state = normal_block(streams, Purpose.INITIAL_STATE, draws, shape[1:])
     if loss_gradient is None:
-        loss_gradient = normal_block(streams, Purpose.LOSS_GRADIENT, draws, shape[1:])
-        loss_gradient /= np.sqrt((loss_gradient**2).sum(axis=-1, keepdims=True))
+        loss_gradient = unit_loss_gradients(streams, draws, shape[1:])
     state = checks.broadcast("initial_state", initial_state, shape, names)
     gradient = checks.broadcast("loss_gradient", loss_gradient, shape, names)
     log_norm, log_contribution = _run_kernel(

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.vectors import _exponent, _matmat, _max_abs, _scale_exact, _sum_squares
+from vgcore.kernels.vectors import (
+    _exponent,
+    _matmat,
+    _max_abs,
+    _normalise,
+    _scale_exact,
+    _sum_squares,
+)
 
 Flags = npt.NDArray[np.bool_]
 
@@ -72,14 +79,6 @@ def _balance(A: Array) -> None:
                         A[j, i] = np.ldexp(A[j, i], shift)
         if settled:
             return
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _normalise(A: Array) -> int:
-    """Scale A in place to a largest entry in [1, 2); return e with old A = 2**e new A."""
-    exponent = _exponent(_max_abs(A))
-    _scale_exact(A, -exponent)
-    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -16,7 +16,14 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.vectors import _exponent, _max_abs, _scale_exact, _sum_squares, _vecmat
+from vgcore.kernels.vectors import (
+    _exponent,
+    _max_abs,
+    _normalise,
+    _scale_exact,
+    _sum_squares,
+    _vecmat,
+)
 
 LN2 = np.log(2.0)
 
@@ -51,14 +58,6 @@ def _copy(source: Array, target: Array) -> None:
     target[:] = 0.0
     for i in range(source.size):
         target[i] = source[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _normalise(x: Array) -> int:
-    """Scale x in place to a largest entry in [1, 2); return e with old x = 2**e new x."""
-    exponent = _exponent(_max_abs(x))
-    _scale_exact(x, -exponent)
-    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -509,3 +509,11 @@ def _scale_exact(x: Array, exponent: int) -> None:
         factor = x.dtype.type(np.int64(bits).view(np.float64))
         for i in range(flat.size):
             flat[i] *= factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normalise(x: Array) -> int:
+    """Scale x in place to a largest entry in [1, 2); return e with old x = 2**e new x."""
+    exponent = _exponent(_max_abs(x))
+    _scale_exact(x, -exponent)
+    return exponent

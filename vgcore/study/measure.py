@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vgcore.cells import RNN, normal_block
+from vgcore.cells import RNN, normal_block, unit_loss_gradients
 from vgcore.initializers import INITIALIZERS
 from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
@@ -59,15 +59,13 @@ def measure(
         times = c.burn_in + c.n_steps
         inputs = normal_block(streams, Purpose.INPUTS, draws, (c.n_trajectories, times, c.n_inputs))
     states = (c.n_trajectories, c.n_hidden)
-    loss_gradient = normal_block(streams, Purpose.LOSS_GRADIENT, draws, states)
-    loss_gradient /= np.sqrt((loss_gradient**2).sum(axis=-1, keepdims=True))
     profile = gradient_profile(
         cell,
         c.n_steps,
         inputs=inputs,
         n_trajectories=c.n_trajectories,
         initial_state=normal_block(streams, Purpose.INITIAL_STATE, draws, states),
-        loss_gradient=loss_gradient,
+        loss_gradient=unit_loss_gradients(streams, draws, states),
         burn_in=c.burn_in,
         jacobian=c.jacobian,
         n_threads=1,
