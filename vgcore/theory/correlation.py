@@ -87,6 +87,8 @@ def _correlations(law: Activation, q: float, c: float) -> Array:
     def both(x: Array, _: Integers) -> Array:
         return np.stack(activate(law, x))
 
+    if abs(c) < 1e-16:
+        c = 0.0
     rest = q * (1.0 - abs(c))
     if rest == 0.0:
         return gaussian_expectation(
@@ -98,11 +100,18 @@ def _correlations(law: Activation, q: float, c: float) -> Array:
     def products(y: Array, _: Integers) -> Array:
         centre = y.reshape(-1)
         variance = np.full(centre.shape, rest)
-        means = gaussian_expectation(both, variance, centre)
-        others = means if c > 0.0 else gaussian_expectation(both, variance, -centre)
+        means = gaussian_expectation(both, variance, centre, tolerance=1e-13)
+        others = (
+            means if c > 0.0 else gaussian_expectation(both, variance, -centre, tolerance=1e-13)
+        )
         return (means * others).reshape(2, *y.shape)
 
-    return gaussian_expectation(products, np.array([q * abs(c)]))[:, 0]
+    # kinks are rounded off over the deviation of the rest; looser than the inner integral, whose
+    # errors it would chase
+    steps = np.sqrt(rest) * 2.0 ** np.arange(-2, 40, 2)
+    breaks = np.sort(np.concatenate([k + d * steps for k in (-1.0, 0.0, 1.0) for d in (-1.0, 1.0)]))
+    common = np.array([q * abs(c)])
+    return gaussian_expectation(products, common, tolerance=1e-11, breaks=breaks)[:, 0]
 
 
 def correlation_fixed_point(

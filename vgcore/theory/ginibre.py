@@ -38,6 +38,10 @@ from scipy import special
 from vgcore import checks
 from vgcore._typing import Array, Numbers
 
+# Rows and columns j with a negligible Poisson weight at 2j are those of the identity: all but the
+# last 10 sqrt(N), as no radius below sqrt(N) - 6 counts.
+_MARGIN = 10.0
+
 
 def spectral_radius_cdf(radius: npt.ArrayLike, n_hidden: int, gain: float = 1.0) -> Numbers:
     """Probability that a Gaussian matrix has a spectral radius of at most `radius`.
@@ -76,9 +80,7 @@ def spectral_radius_cdf(radius: npt.ArrayLike, n_hidden: int, gain: float = 1.0)
 def _cdf(radius: Array, n: int) -> Array:
     """P(rho <= radius) for N(0, 1) entries."""
     size, odd = (n + 1) // 2, n % 2
-    # rows and columns j with a negligible Poisson weight at 2j are those of the identity
-    span = 10.0 * np.sqrt(n) + 60.0
-    first = max(0, size - int(span))
+    first = max(0, size - int(_MARGIN * (np.sqrt(n) + 6.0)))
     j = np.arange(first, size, dtype=np.float64)
     theta, weight = np.polynomial.legendre.leggauss(100)
     # panels that shrink towards theta = 0, where erfcx varies over 1 / sqrt(N)

@@ -19,13 +19,20 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _HALF = np.concatenate([[0.0, 0.5], 2.0 ** np.arange(0, 64)])
 _X_BREAKS = np.concatenate([-_HALF[:0:-1], _HALF])
 _Z_BREAKS = np.arange(-12.0, 13.0, 2.0)
-_TOLERANCE = 1e-14
 _MAX_DEPTH = 48
+_NEXT_TO_NOTHING = 1e-300  # subnormal numbers have few digits to agree in
 
 Integrand = Callable[[Array, Integers], Array]
 
 
-def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.0) -> Array:
+def gaussian_expectation(
+    f: Integrand,
+    variance: Array,
+    mean: Array | float = 0.0,
+    *,
+    tolerance: float = 1e-14,
+    breaks: Array = _X_BREAKS,
+) -> Array:
     """E[f(x)] for x ~ N(mean, variance), one expectation a row.
 
     Parameters
@@ -35,6 +42,10 @@ def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.
         (n_panels, 1), which broadcasts against x, tells to which row a point belongs.
     variance, mean : ndarray, shape (R,)
         Finite; variances above 0.
+    tolerance
+        A panel is halved until its two halves agree with it to this part of the whole integral.
+    breaks : ndarray
+        Where panels end at least, beside steps of two deviations.
 
     Returns
     -------
@@ -42,8 +53,7 @@ def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.
 
     Notes
     -----
-    Composite Gauss-Legendre with 16 nodes a panel. A panel is halved until its two halves agree
-    with it to 1e-14 of the whole integral.
+    Adaptive composite Gauss-Legendre, 16 nodes a panel.
 
     Examples
     --------
@@ -54,7 +64,7 @@ def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.
     deviation = np.sqrt(variance)
     mean = np.broadcast_to(mean, variance.shape)
     edges = mean[:, None] + deviation[:, None] * _Z_BREAKS
-    clipped = np.clip(_X_BREAKS, edges[:, :1], edges[:, -1:])
+    clipped = np.clip(breaks, edges[:, :1], edges[:, -1:])
     edges = np.sort(np.concatenate([edges, clipped], axis=1), axis=1)
     row, at = np.nonzero(np.diff(edges, axis=1) > 0.0)
     low, high = edges[row, at], edges[row, at + 1]
@@ -72,7 +82,7 @@ def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.
         return np.stack([np.bincount(row, v, minlength=len(variance)) for v in values])
 
     whole = panels(low, high, row)
-    allowed = _TOLERANCE * by_row(np.abs(whole), row)
+    allowed = np.maximum(tolerance * by_row(np.abs(whole), row), _NEXT_TO_NOTHING)
     total = np.zeros_like(allowed)
     for depth in range(_MAX_DEPTH):
         middle = 0.5 * (low + high)
@@ -82,7 +92,7 @@ def gaussian_expectation(f: Integrand, variance: Array, mean: Array | float = 0.
         # between neighbouring numbers there is only the rounding of f to be seen
         done |= (high - low <= 1e-12 * np.abs(middle)) | (depth == _MAX_DEPTH - 1)
         total += by_row(fine[:, done], row[done])
-        allowed = np.maximum(allowed, _TOLERANCE * np.abs(total))  # a peak that was missed at first
+        allowed = np.maximum(allowed, tolerance * np.abs(total))  # a peak that was missed at first
         if done.all():
             break
         more = ~done

@@ -182,7 +182,7 @@ def _rise(activation: str, variance: float, log_u: Array) -> Array:
 def _log_u_of(
     activation: str, gain: float, variance: float, largest: float, exponent: Array
 ) -> Array:
-    """ln u of each exponent (n,); -inf for those above the largest."""
+    """Ln u of each exponent (n,); -inf for those above the largest."""
     found = np.full(exponent.shape, -np.inf)
     free = np.flatnonzero(exponent < largest)
     squared = 2.0 * (np.log(gain) - exponent[free])
