@@ -6,7 +6,7 @@ import mpmath as mp
 import naive
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -191,6 +191,7 @@ def test_critical_input_variance_at_its_ends():
 # ---- correlations
 
 
+@settings(max_examples=12)
 @given(q=st.floats(1e-3, 1e3), c=st.floats(-1.0, 1.0))
 def test_correlations_in_closed_form(q, c):
     value, slope = theory.gaussian_correlations("erf", q, c)
@@ -302,6 +303,7 @@ def test_a_spectrum_is_consistent(name, g, v):
     )
     p = np.array([0.01, 0.2, 0.45])
     x = s.exponent(p)
+    p, x = p[x > -np.inf], x[x > -np.inf]  # units of slope 0 leave the rest at -inf
     assert (np.diff(x) < 0).all()
     assert (x < s.largest).all()
     close(s.fraction_above(x), p, rtol=1e-10)

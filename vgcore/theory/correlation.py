@@ -60,7 +60,7 @@ def gaussian_correlations(
     -----
     Given what the two have in common, y ~ N(0, q |c|), they are independent, and the expectation is
     E[S(y) S(y)], or E[S(y) S(-y)] for c < 0, with S(y) the mean of s at y plus the rest of the
-    variance. Each element takes some ten milliseconds.
+    variance. An element takes 0.1 s, and up to a second for c near 1.
 
     Examples
     --------
