@@ -9,7 +9,7 @@ where u_1, u_2 are Gaussian with variance q and correlation c. Biases are shared
 both trajectories see the same.
 
 .. [1] Poole, Lahiri, Raghu, Sohl-Dickstein, Ganguli, "Exponential expressivity in deep neural
-   networks through transient chaos", NeurIPS 2016, eq. 5; Schoenholz et al., ICLR 2017, eqs. 4-9.
+   networks through transient chaos", NeurIPS 2016; Schoenholz et al., ICLR 2017.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ def depth_scales(
 
     Notes
     -----
-    Schoenholz et al. 2017, eqs. 7 (variance), 9 (correlation) and section 4 (gradient). The norm
+    Schoenholz et al. 2017, sections 3 (variance, correlation) and 4 (gradient). The norm
     itself, not squared, changes by e over twice the last.
 
     Examples

@@ -24,7 +24,7 @@ matrices; N = 1 gives the half-normal law.
 .. [2] C. D. Sinclair, "Averages over Ginibre's ensemble of random real matrices", IMRN 2007,
    rnm015.
 .. [3] P. J. Forrester, T. Nagao, "Eigenvalue statistics of the real Ginibre ensemble", Phys. Rev.
-   Lett. 99, 050603 (2007), eqs. 8 and 9.
+   Lett. 99, 050603 (2007).
 """
 
 from __future__ import annotations

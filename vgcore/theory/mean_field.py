@@ -11,7 +11,7 @@ Lyapunov exponent is ln(chi_1) / 2 [2]_. For N = 100 exponents lie some ten perc
 below this, closer for larger N; see `vgcore.theory.lyapunov_spectrum` for the others.
 
 .. [1] Schoenholz, Gilmer, Ganguli, Sohl-Dickstein, "Deep information propagation", ICLR 2017,
-   eqs. 3 and 5; Poole et al., NeurIPS 2016, eqs. 3 and 8.
+   eqs. 3 and 5; Poole et al., NeurIPS 2016.
 .. [2] L. Molgedey, J. Schuchhardt, H. G. Schuster, "Suppressing chaos in neural networks by noise",
    Phys. Rev. Lett. 69, 3717 (1992).
 """

@@ -130,7 +130,7 @@ def chrono_rate(t_max: float) -> ChronoRate:
 
     Notes
     -----
-    C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, eq. 16; the
+    C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018; the
     gates see their biases alone. The median unit has a rate near -2 / T_max.
 
     Examples
@@ -289,7 +289,7 @@ def linear_recurrence_sensitivity(coefficient: npt.ArrayLike) -> Numbers:
     Notes
     -----
     N. Zucchet, A. Orvieto, "Recurrent neural networks: vanishing and exploding gradients are not
-    the end of the story", NeurIPS 2024, section 2.
+    the end of the story", NeurIPS 2024.
 
     Examples
     --------

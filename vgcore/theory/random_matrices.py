@@ -70,7 +70,7 @@ def gaussian_exponents(n_hidden: int, gain: npt.ArrayLike = 1.0) -> Numbers:
 
     Notes
     -----
-    C. M. Newman, Commun. Math. Phys. 103, 121-126 (1986), eq. 7: the volume of a frame grows by
+    C. M. Newman, Commun. Math. Phys. 103, 121-126 (1986): the volume of a frame grows by
     independent chi variables. For large N exp(2 lambda) is uniform on (0, g^2).
 
     Examples
@@ -195,7 +195,7 @@ def fuss_catalan_edge(n_steps: npt.ArrayLike) -> Numbers:
 
     Notes
     -----
-    K. A. Penson, K. Zyczkowski, Phys. Rev. E 83, 061118 (2011), eq. 14; for powers N. Alexeev, F.
+    K. A. Penson, K. Zyczkowski, Phys. Rev. E 83, 061118 (2011); for powers N. Alexeev, F.
     Gotze, A. Tikhomirov, Doklady Math. 82, 505-507 (2010). It grows like e (t + 1) while the
     exponent is 0: the finite-time bias of ||W^t||. Some percent above what N = 400 shows.
 
@@ -227,7 +227,7 @@ def fuss_catalan_moment(order: npt.ArrayLike, n_steps: npt.ArrayLike) -> Numbers
 
     Notes
     -----
-    Penson and Zyczkowski 2011, eq. 3.
+    Penson and Zyczkowski 2011.
 
     Examples
     --------
