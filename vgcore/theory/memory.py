@@ -163,7 +163,7 @@ def pascanu_bound(activation: str, spectral_norm: npt.ArrayLike) -> Numbers:
 
     Notes
     -----
-    Pascanu, Mikolov, Bengio, ICML 2013, section 2.1, eqs. 6 and 7: sufficient, not necessary. For
+    Pascanu, Mikolov, Bengio, ICML 2013, section 2.1: sufficient, not necessary. For
     how far it is from the truth see `pascanu_gain`.
 
     Examples
