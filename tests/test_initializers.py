@@ -10,8 +10,8 @@ from scipy import stats
 
 import vgcore as vg
 from vgcore.initializers import INITIALIZERS
-from vgcore.mean_field import critical_gain
 from vgcore.streams import Purpose, Streams
+from vgcore.theory.mean_field import critical_gain
 
 OWN_GAIN = {
     "gaussian": 1.0, "uniform": 1.0, "xavier_normal": 1.0, "xavier_uniform": 1.0,

@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import numpy as np, vgcore as vg
-from vgcore.mean_field import critical_gain
+from vgcore.theory.mean_field import critical_gain
 walks = np.cumsum(np.random.default_rng(0).normal(size=(2, 1, 20_001)), axis=-1)
 rate = vg.GradientProfile(walks, walks, walks, walks).rate()
 W = vg.draw_weights("critical", 1, 40, activation="sigmoid", spectral_radius=0.9, rng=1)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vgcore._version import __version__
 
 if TYPE_CHECKING:
+    from vgcore import theory
     from vgcore.cells import RNN
     from vgcore.initializers import draw_weights
     from vgcore.jacobian import jacobian_product, log_singular_values
@@ -43,6 +44,7 @@ _HOME = {
     "lyapunov_history": "lyapunov",
     "run_study": "study",
     "spectral_radius": "spectrum",
+    "theory": "theory",
     "write_report": "report",
 }
 
@@ -62,6 +64,7 @@ __all__ = [
     "lyapunov_history",
     "run_study",
     "spectral_radius",
+    "theory",
     "write_report",
 ]
 
@@ -69,7 +72,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'vgcore' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"vgcore.{_HOME[name]}"), name)
+    home = importlib.import_module(f"vgcore.{_HOME[name]}")
+    value = home if name == _HOME[name] else getattr(home, name)
     globals()[name] = value
     return value
 

@@ -8,4 +8,5 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Numbers = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -139,3 +139,31 @@ def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) 
             f"{argument}: found shape {array.shape}, expected one that broadcasts to "
             f"{names} = {shape}"
         ) from None
+
+
+def numbers(
+    argument: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> npt.NDArray[np.float64]:
+    """Return `value` as a finite float64 array, every number at least `least`, above or below."""
+    array = real_array(argument, value).astype(np.float64)
+    limits = ((least, "of at least", np.less), (above, "above", np.less_equal))
+    for limit, words, wrong in (*limits, (below, "below", np.greater_equal)):
+        if limit is not None and wrong(array, limit).any():
+            found = array[wrong(array, limit)].flat[0]
+            raise ValueError(f"{argument}: found {found:g}, expected numbers {words} {limit:g}")
+    return array
+
+
+def integers(argument: str, value: object, *, least: int = 0) -> npt.NDArray[np.int64]:
+    """Return `value` as an int64 array of numbers of at least `least`."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{argument}: found dtype {array.dtype}, expected whole numbers")
+    if (array < least).any():
+        raise ValueError(f"{argument}: found {array.min()}, expected numbers of at least {least}")
+    return array.astype(np.int64)

@@ -16,9 +16,9 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.kernels.orthogonal import haar
-from vgcore.mean_field import critical_gain
 from vgcore.spectrum import spectral_radius as measure_radius
 from vgcore.streams import Purpose, Seed, Streams
+from vgcore.theory.mean_field import critical_gain
 
 Sample = Callable[..., Array]
 
@@ -150,7 +150,9 @@ def _antisymmetric(rng: np.random.Generator, n: int) -> Array:
 
 
 def _critical_gain(*, activation: str, input_variance: float) -> float:
-    return critical_gain(activation, checks.number("input_variance", input_variance, least=0.0))
+    return float(
+        critical_gain(activation, checks.number("input_variance", input_variance, least=0.0))
+    )
 
 
 @_law(gain=_critical_gain)

@@ -1,0 +1,279 @@
+"""All Lyapunov exponents of a wide random network, by one quadrature.
+
+The Jacobian of a step is W diag(s'(x)). Under the assumptions of `vgcore.theory.mean_field` the
+slopes of different steps are independent of each other and of the directions they meet, and the
+exponents are those of a product of independent matrices W D. As one more vector joins a frame of
+p N vectors, its growth is the distance of its image from theirs, and in the limit N -> infinity
+
+    p(u) = E[u s'^2 / (1 + u s'^2)],     exp(2 lambda) = g^2 p / u,     0 < u < infinity
+
+gives the exponent lambda that a fraction p of all exponents exceeds. For s' = 1 this is Newman's
+triangle law, exp(2 lambda) = g^2 (1 - p) [1]_. The formula was derived for this package; it is
+checked against products of random matrices and against networks, and it gives
+lambda_1 = ln(chi_1) / 2 as u -> 0.
+
+.. [1] C. M. Newman, "The distribution of Lyapunov exponents: exact results for random matrices",
+   Commun. Math. Phys. 103, 121-126 (1986). For networks in continuous time see R. Engelken, F.
+   Wolf, L. F. Abbott, Phys. Rev. Research 5, 043044 (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from vgcore import checks
+from vgcore._typing import Array, Integers, Numbers
+from vgcore.activations import activation as find_activation
+from vgcore.theory.mean_field import _fixed_point, _gain_and_variance, activate, in_shape
+from vgcore.theory.quadrature import find_root, gaussian_expectation
+
+Ratios = Callable[[Array], Array]
+
+# ln u: below, p is u E[s'^2] to 1e-16; above, slopes are at the end of the range of a float.
+_LOW, _HIGH = -45.0, 690.0
+
+
+@dataclass(frozen=True)
+class LyapunovSpectrum:
+    """Lyapunov exponents of an infinitely wide network as a distribution.
+
+    Attributes
+    ----------
+    activation : str
+    gain : float
+    variance : float
+        The stationary variance q of the pre-activations; inf where activity grows without bound,
+        and the slopes are those of large |x|.
+    largest : float
+        The leading exponent, nats per step.
+    unstable_fraction : float
+        Fraction of exponents above 0.
+    entropy_rate : float
+        Sum of the positive exponents divided by N: nats per step and unit.
+    kaplan_yorke_dimension : float
+        Dimension of the attractor divided by N: the fraction of leading exponents whose sum is 0.
+    """
+
+    activation: str
+    gain: float
+    variance: float
+    largest: float
+    unstable_fraction: float
+    entropy_rate: float
+    kaplan_yorke_dimension: float
+
+    def exponent(self, fraction: npt.ArrayLike) -> Numbers:
+        """Exponent that this fraction of all exponents exceeds.
+
+        Parameters
+        ----------
+        fraction : array_like
+            From 0 (the largest) to 1. Exponent i of N = 1, 2 ... lies near (i - 1/2) / N.
+
+        Returns
+        -------
+        ndarray of float64
+            -inf where so many units have slope 0 that the fraction is not reached.
+
+        Examples
+        --------
+        >>> from vgcore import theory
+        >>> theory.lyapunov_spectrum("linear", 2.0).exponent([0.0, 0.75]).round(12)
+        array([0.69314718, 0.        ])
+        """
+        p = checks.numbers("fraction", fraction, least=0.0)
+        if (p > 1.0).any():
+            raise ValueError(f"fraction: found {p.max():g}, expected numbers from 0 to 1")
+        flat = p.reshape(-1)
+        found = np.full(flat.shape, -np.inf)
+        found[flat == 0.0] = self.largest
+        ends = self._at(np.array([_LOW, _HIGH]))[0]
+        found[(flat > 0.0) & (flat <= ends[0])] = self.largest
+        free = np.flatnonzero((flat > ends[0]) & (flat < ends[1]))
+        if free.size:
+            wanted = np.log(flat[free])
+            log_u = find_root(
+                lambda x, i: np.log(self._at(x)[0]) - wanted[i],
+                np.full(free.shape, _LOW),
+                np.full(free.shape, _HIGH),
+            )
+            found[free] = np.log(self.gain) + 0.5 * (wanted - log_u)
+        return in_shape(found, p.shape)
+
+    def fraction_above(self, exponent: npt.ArrayLike) -> Numbers:
+        """Fraction of exponents above the given ones, nats per step.
+
+        Examples
+        --------
+        >>> from vgcore import theory
+        >>> theory.lyapunov_spectrum("tanh", 2.0).fraction_above(0.0).round(4)
+        np.float64(0.1334)
+        """
+        at = checks.numbers("exponent", exponent)
+        log_u = self._log_u(at.reshape(-1))
+        p = np.where(log_u > -np.inf, self._at(np.maximum(log_u, _LOW))[0], 0.0)
+        return in_shape(p, at.shape)
+
+    def density(self, exponent: npt.ArrayLike) -> Numbers:
+        """Probability density of the exponents at the given ones, nats per step.
+
+        0 above the largest; it jumps there.
+
+        Examples
+        --------
+        >>> from vgcore import theory
+        >>> theory.lyapunov_spectrum("linear", 1.0).density([-1.0, 0.5]).round(6)
+        array([0.270671, 0.      ])
+        """
+        at = checks.numbers("exponent", exponent)
+        log_u = self._log_u(at.reshape(-1))
+        log_u_or_end = np.maximum(log_u, _LOW)
+        p = self._at(log_u_or_end)[0]
+        rise = _rise(self.activation, self.variance, log_u_or_end)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            density = np.where(log_u > -np.inf, 2.0 * p * rise / (p - rise), 0.0)
+        return in_shape(density, at.shape)
+
+    def _at(self, log_u: Array) -> Array:
+        """P and E[ln(1 + u s'^2)] at each ln u, shape (2, n)."""
+        return _functions(self.activation, self.variance, log_u)
+
+    def _log_u(self, exponent: Array) -> Array:
+        """Ln u of each exponent (n,); -inf for those above the largest."""
+        return _log_u_of(self.activation, self.gain, self.variance, self.largest, exponent)
+
+
+def _log_ratios(activation: str, variance: float, log_u: Array, f: Ratios) -> Array:
+    """Expectations of functions of ln(u s'^2), whose values are listed first."""
+    law = find_activation(activation)
+
+    def functions(x: Array, row: Integers) -> Array:
+        slope = np.abs(activate(law, x)[1])
+        with np.errstate(divide="ignore"):
+            return f(2.0 * np.log(slope) + log_u[row])
+
+    # q = 0 stands for the slopes near 0, which any tiny variance gives, and inf for those far out
+    return gaussian_expectation(functions, np.full(log_u.shape, np.clip(variance, 1e-40, 1e30)))
+
+
+def _functions(activation: str, variance: float, log_u: Array) -> Array:
+    """P and E[ln(1 + u s'^2)] at each ln u, shape (2, n)."""
+
+    def both(log_ratio: Array) -> Array:
+        return np.stack([np.asarray(special.expit(log_ratio)), np.logaddexp(0.0, log_ratio)])
+
+    return _log_ratios(activation, variance, log_u, both)
+
+
+def _rise(activation: str, variance: float, log_u: Array) -> Array:
+    """The derivative dp / d ln u at each ln u (n,)."""
+
+    def product(log_ratio: Array) -> Array:
+        return np.asarray(special.expit(log_ratio) * special.expit(-log_ratio))[None]
+
+    return np.asarray(_log_ratios(activation, variance, log_u, product)[0])
+
+
+def _log_u_of(
+    activation: str, gain: float, variance: float, largest: float, exponent: Array
+) -> Array:
+    """Ln u of each exponent (n,); -inf for those above the largest."""
+    found = np.full(exponent.shape, -np.inf)
+    free = np.flatnonzero(exponent < largest)
+    squared = 2.0 * (np.log(gain) - exponent[free])
+
+    def excess(log_u: Array, index: Integers) -> Array:
+        p = _functions(activation, variance, log_u)[0]
+        return np.asarray(np.log(p) - log_u + squared[index])
+
+    low = np.full(free.shape, _LOW)
+    # p / u falls from E[s'^2] to exp(-ln u) times the share of units with a slope
+    high = np.maximum(squared + 1.0, _LOW + 1.0)
+    inside = (excess(low, np.arange(free.size)) > 0.0) & (high <= _HIGH)
+    found[free[~inside]] = np.where(high[~inside] > _HIGH, _HIGH, _LOW)
+    free, squared, low, high = free[inside], squared[inside], low[inside], high[inside]
+    if free.size:
+        found[free] = find_root(excess, low, high)
+    return found
+
+
+def lyapunov_spectrum(
+    activation: str,
+    gain: float,
+    *,
+    input_variance: float = 0.0,
+    bias_variance: float = 0.0,
+) -> LyapunovSpectrum:
+    """Mean-field Lyapunov spectrum of x_t = W s(x_{t-1}) + input + bias for N -> infinity.
+
+    Parameters
+    ----------
+    activation
+        A name in `vgcore.activations.ACTIVATIONS`.
+    gain
+        g, above 0.
+    input_variance, bias_variance
+        As in `vgcore.theory.fixed_point`.
+
+    Returns
+    -------
+    LyapunovSpectrum
+
+    Raises
+    ------
+    ValueError
+        A bad argument, by name.
+
+    See Also
+    --------
+    vgcore.lyapunov_exponents : the spectrum of a given network
+    vgcore.theory.gaussian_exponents : that of a product of Gaussian matrices at finite N
+
+    Notes
+    -----
+    With the sum of the leading exponents in closed form,
+
+        int_0^p lambda dp' = p lambda(p) - p / 2 + E[ln(1 + u s'^2)] / 2,
+
+    the entropy rate and the dimension need one root in u each. The dimension is 1 where the
+    sum of all exponents is positive.
+
+    Examples
+    --------
+    >>> from vgcore import theory
+    >>> found = theory.lyapunov_spectrum("tanh", 2.0)
+    >>> round(found.unstable_fraction, 4), round(found.kaplan_yorke_dimension, 4)
+    (0.1334, 0.2576)
+    >>> round(found.entropy_rate, 5)
+    0.01068
+    """
+    law = find_activation(activation)
+    g = checks.positive("gain", gain)
+    v_in = checks.number("input_variance", input_variance, least=0.0)
+    v_bias = checks.number("bias_variance", bias_variance, least=0.0)
+    both = _gain_and_variance(g, v_in, v_bias)
+    q = float(_fixed_point(law, *(x.reshape(1) for x in both))[0])
+    log_g = np.log(g)
+
+    def exponent_and_sum(log_u: Array) -> tuple[Array, Array]:
+        p, log_det = _functions(law.name, q, log_u)
+        exponent = log_g + 0.5 * (np.log(p) - log_u)
+        return exponent, p * exponent + 0.5 * (log_det - p)
+
+    ends = np.array([_LOW, _HIGH])
+    largest = float(exponent_and_sum(ends[:1])[0][0])
+    unstable = entropy = dimension = 0.0
+    if largest > 0.0:
+        top = _log_u_of(law.name, g, q, largest, np.zeros(1))
+        unstable = float(_functions(law.name, q, top)[0, 0])
+        entropy = float(exponent_and_sum(top)[1][0])
+        high = ends[1:]
+        if exponent_and_sum(high)[1][0] < 0.0:
+            high = find_root(lambda x, _: exponent_and_sum(x)[1], top, high)
+        dimension = float(_functions(law.name, q, high)[0, 0])
+    return LyapunovSpectrum(law.name, g, q, largest, unstable, entropy, dimension)
