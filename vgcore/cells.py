@@ -9,7 +9,7 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.initializers import draw_block
+from vgcore.initializers import draw_weights
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -127,54 +127,19 @@ class RNN:
         >>> vg.RNN.draw(100, 64, spectral_radius=0.9, n_inputs=8, rng=1)
         RNN(n_draws=100, n_hidden=64, n_inputs=8, activation='tanh', dtype=float64)
         """
-        n_draws = checks.integer("n_draws", n_draws, least=1)
-        return cls.draw_block(
-            range(n_draws),
-            n_hidden,
-            init=init,
-            gain=gain,
-            spectral_radius=spectral_radius,
-            n_inputs=n_inputs,
-            input_variance=input_variance,
-            bias_variance=bias_variance,
-            activation=activation,
-            dtype=dtype,
-            streams=Streams.from_rng(rng),
-            n_threads=None,
-            law=law,
-        )
-
-    @classmethod
-    def draw_block(
-        cls,
-        draws: range,
-        n_hidden: int,
-        *,
-        init: str,
-        gain: float | None,
-        spectral_radius: float | None,
-        n_inputs: int,
-        input_variance: float,
-        bias_variance: float,
-        activation: str,
-        dtype: str,
-        streams: Streams,
-        n_threads: int | None,
-        law: dict[str, Any],
-    ) -> RNN:
-        """The draws at some addresses of `streams`; see `draw`."""
+        draws = range(checks.integer("n_draws", n_draws, least=1))
         n_inputs = checks.integer("n_inputs", n_inputs)
         in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
         bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
-        W_rec = draw_block(
+        streams = Streams.from_rng(rng)
+        W_rec = draw_weights(
             init,
-            draws,
+            n_draws,
             n_hidden,
             gain=gain,
             spectral_radius=spectral_radius,
             dtype=dtype,
-            streams=streams,
-            n_threads=n_threads,
+            rng=streams,
             **law,
         )
         W_in = bias = None

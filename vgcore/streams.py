@@ -45,8 +45,10 @@ class Streams:
         self._start = self._philox.state
 
     @classmethod
-    def from_rng(cls, rng: Seed) -> Streams:
-        """Streams seeded from `rng`; a Generator is advanced by two numbers."""
+    def from_rng(cls, rng: Seed | Streams) -> Streams:
+        """Streams seeded from `rng`; a Generator is advanced by two numbers, Streams are kept."""
+        if isinstance(rng, Streams):
+            return rng
         try:
             generator = np.random.default_rng(rng)
         except (TypeError, ValueError) as error:
