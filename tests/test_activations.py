@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import subprocess
 import sys
 import textwrap
@@ -279,25 +278,6 @@ def test_a_second_process_loads_a_cached_caller_without_compiling(tmp_path):
     # `twice` compiles `_activate` on its way, which the direct call then finds.
     assert run_python(code, tmp_path).split("\n")[0] == "0 1"
     assert run_python(code, tmp_path).split("\n") == ["1 0", "1 0"]
-
-
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
-def test_an_avx2_build_gives_the_same_bits(tmp_path):
-    code = """
-        import numpy as np
-        from vgcore.kernels.activate import _activate
-        x = np.random.default_rng(3).normal(0, 4, 203)
-        value, slope = np.empty_like(x), np.empty_like(x)
-        for code in range(9):
-            _activate(code, x, value, slope)
-            print(value.tobytes().hex(), slope.tobytes().hex())
-    """
-    features = "+sse4.2,+avx,+avx2,+fma"
-    run = run_python(code, tmp_path, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES=features)
-    x = np.random.default_rng(3).normal(0, 4, 203)
-    for name, line in zip(NAMES, run.split("\n"), strict=True):
-        value, slope = applied(name, x)
-        assert line == f"{value.tobytes().hex()} {slope.tobytes().hex()}"
 
 
 def test_plain_python_gives_the_same_functions(tmp_path):
