@@ -15,10 +15,12 @@ from numba import njit
 
 import vgcore as vg
 from vgcore.activations import ACTIVATIONS
+from vgcore.cells import normal_block
 from vgcore.initializers import INITIALIZERS
 from vgcore.kernels.activate import _activate, _chain
 from vgcore.kernels.elementary import _log_one
 from vgcore.kernels.vectors import _sum_squares, _vecmat
+from vgcore.streams import Purpose, Streams
 
 # flags with which LLVM may reorder a floating-point operation, or round it less often
 RELAXED = re.compile(
@@ -77,6 +79,7 @@ def tangent_digests():
 
 
 def weight_digests():
+    yield "normals", digest(normal_block(Streams.from_rng(1), Purpose.INPUTS, range(3), (999,)))
     for init in INITIALIZERS:
         for dtype in DTYPES:
             W = vg.draw_weights(init, 3, 33, spectral_radius=0.9, dtype=dtype, rng=1, n_threads=1)

