@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vgcore"
 LAYERS = [
     ["_version", "_typing", "errors", "checks", "streams"],
     ["environment", "kernels.elementary", "kernels.vectors", "kernels.orthogonal"],
-    ["parallel", "activations", "kernels.radius", "kernels.tiles"],
+    ["parallel", "activations", "kernels.radius", "kernels.tiles", "kernels.normals"],
     ["spectrum", "kernels.activate", "kernels.triangular"],
     ["theory.quadrature", "kernels.rnn"],
     ["theory.mean_field"],

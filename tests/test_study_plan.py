@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vgcore.errors import StudyError
@@ -73,18 +73,24 @@ def test_chunks_cover_every_draw_once_within_cost_and_memory(
     n_draws, n_hidden, n_steps, n_trajectories
 ):
     study = sized(n_draws, n_hidden=n_hidden, n_steps=n_steps, n_trajectories=n_trajectories)
+    condition = conditions(study)[0].condition
+    cost, numbers = plan.draw_flop(condition), plan.numbers_flop(condition)
+    assume(3 * n_draws * cost <= plan.MAX_CHUNKS * plan.CHUNK_FLOP)
     work = chunks(study)
     assert [chunk.index for chunk in work] == list(range(len(work)))
     items = [item for chunk in work for item in chunk.items]
-    for condition in range(3):
-        blocks = [item for item in items if item.condition == condition]
+    for index in range(3):
+        blocks = [item for item in items if item.condition == index]
         assert blocks[0].start == 0
         assert blocks[-1].stop == n_draws
         assert all(one.stop == two.start for one, two in pairwise(blocks))
-    cost = plan.draw_flop(conditions(study)[0].condition)
-    size = plan.draw_bytes(conditions(study)[0].condition)
+    size = plan.draw_bytes(condition)
     for chunk in work:
-        assert chunk.flop == pytest.approx(chunk.n_draws * cost)
+        first, n = plan.Item(-1, 0, 0), 0  # draws whose numbers are not those of the item before
+        for item in chunk.items:
+            n += 0 if item[1:] == first[1:] else item.stop - item.start
+            first = item
+        assert chunk.flop == pytest.approx(chunk.n_draws * (cost - numbers) + n * numbers)
         assert chunk.flop <= plan.CHUNK_FLOP or chunk.n_draws == 1
         assert all(
             (item.stop - item.start) * size <= plan.ITEM_BYTES or item.stop - item.start == 1
@@ -96,6 +102,28 @@ def test_large_studies_are_cut_into_chunks_of_about_equal_cost():
     costs = [chunk.flop for chunk in chunks(load_study("atlas"))]
     assert min(costs[:-1]) > 0.33 * max(costs)
     assert max(costs) <= plan.CHUNK_FLOP
+
+
+def test_conditions_that_share_their_numbers_stand_side_by_side():
+    study = load_study("atlas")
+    found = [c.condition for c in conditions(study)]
+
+    def shared(item):
+        c = found[item.condition]
+        return (item.start, item.stop, c.n_hidden, c.n_steps, c.init, c.law)
+
+    items = [item for chunk in chunks(study) for item in chunk.items]
+    drawn = sum(1 for one, two in pairwise(items) if shared(one) != shared(two))
+    assert drawn < len(items) / 3
+
+
+def test_a_chunk_holds_several_conditions_however_many_draws_there_are():
+    for n_hidden in (16, 64, 256):
+        grid = {"spectral_radius": list(np.linspace(0.5, 1.5, 16))}
+        content = {"name": "a", "n_draws": 5000, "slice": [{"name": "a", "grid": grid}]}
+        work = chunks(Study.from_dict({**content, "defaults": {"n_hidden": n_hidden}}))
+        sharing = [len({i.condition for i in chunk.items}) for chunk in work[:-1]]
+        assert min(sharing) >= 6
 
 
 def test_blocks_of_small_networks_start_at_whole_simd_groups():

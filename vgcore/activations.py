@@ -4,6 +4,19 @@ A function maps a scalar x to the pair s(x), s'(x), in the precision of x. It is
 the kernels compile in a loop over x; without branches around calls it becomes SIMD code. Constants
 take the type of x (`type(x)(2)`), since Numba widens float32 times a literal to float64. NaN gives
 NaN.
+
+Largest errors, in units of the last place and of the smallest subnormal number below the normal
+range: over every float32, and over some 150,000 float64 of all sizes against mpmath.
+
+| | float32: value | slope | float64: value | slope |
+| --- | --- | --- | --- | --- |
+| tanh | 1.72 | 2.00 | 1.84 | 1.91 |
+| sigmoid | 2.00 | 1.99 | 1.93 | 1.84 |
+| softsign | 1.50 | 2.00 | 1.47 | 1.98 |
+| erf | 1.30 | 1.77 | 1.07 | 1.08 |
+| gelu | 1.99 | 1.80 | 1.79 | 1.59 |
+
+The others are exact but for one rounding, and for that of the 0.01 of leaky_relu.
 """
 
 from __future__ import annotations
@@ -18,6 +31,7 @@ from vgcore import checks
 from vgcore.kernels.elementary import (
     _LARGE,
     _SMALL,
+    _double_exp_parts,
     _erf_near_zero,
     _exp_parts,
     _exp_square_parts,
@@ -25,6 +39,7 @@ from vgcore.kernels.elementary import (
     _gelu_below,
     _normal_tail,
     _polynomial,
+    _shift_exponent,
 )
 
 _Function = Callable[[Any], tuple[Any, Any]]
@@ -61,31 +76,34 @@ class Activation:
     far: _Slopes
 
 
-# Beyond these the slopes of tanh and of the sigmoid are below the normal range, and become 0.
-_TANH_END = _polynomial(float32=(44.4,), float64=(354.8914,))
-_SIGMOID_END = _polynomial(float32=(87.4,), float64=(708.5,))
+# Beyond these the slopes of tanh and of the sigmoid are too small for a subnormal number.
+_TANH_END = _polynomial(float32=(52.7,), float64=(373.3,))
+_SIGMOID_END = _polynomial(float32=(104.0,), float64=(745.2,))
 # Beyond these the slopes of erf, and of gelu below zero, are too small for a subnormal number.
 _ERF_END = _polynomial(float32=(10.25,), float64=(27.5,))
 _GELU_END = _polynomial(float32=(14.9,), float64=(39.0,))
+# Far beyond where softsign is 1 to the last bit and its slope too small for a subnormal number.
+_SOFTSIGN_END = _polynomial(float32=(1e30,), float64=(1e200,))
 
 _ERF_SLOPE = 2.0 / math.sqrt(math.pi)
 
 
 def _tanh(x: Any) -> tuple[Any, Any]:
-    # With h = expm1(2|x|) / 2 and v = 1 / (h + 1): tanh |x| = h v = 1 - v, and
-    # sech^2 x = 2 v - v^2 is free of the cancellation in 1 - tanh^2. 2 v is the quotient taken,
-    # so that the slope is right to the end of the normal range.
-    zero, half, one, two = type(x)(0), type(x)(0.5), type(x)(1), type(x)(2)
+    # With e^(2|x|) = u (1 + 2 p), u = 2^n, and h = expm1(2|x|) / 2 = u p + (u - 1) / 2:
+    # twice_v = 2 / (h + 1) is 2 (1 - tanh |x|), tanh |x| = h v, and sech^2 x = 2 v - v^2 is free of
+    # the cancellation in 1 - tanh^2. h + 1 is computed times 2^-64, so that the quotient is right
+    # down to the subnormal numbers; h itself means nothing there, and is not used beyond h = 1.
+    half, one, small = type(x)(0.5), type(x)(1), type(x)(2.0**-64)
     end = _TANH_END(x)
     y = abs(x)
-    s, p = _exp_parts(two * (end if y > end else y), -zero, half)
-    h = _fma(s, p, s - half)
-    twice_v = two / (_fma(s, p, half) + s)
-    twice_v = zero if y > end else twice_v
+    whole, p = _double_exp_parts(end if y > end else y)
+    u, u_small = _shift_exponent(one, whole), _shift_exponent(small, whole)
+    h = _fma(u, p, _fma(u, half, -half))
+    twice_v = (small + small) / _fma(u_small, half, _fma(u_small, p, half * small))
     v = half * twice_v
     near = h * v
     near = _fma(_fma(-near, h, h - near), v, near)  # a Newton step of the quotient h / (h + 1)
-    return math.copysign(near if h < one else one - v, x), _fma(-v, v, twice_v)
+    return math.copysign(near if twice_v > one else one - v, x), _fma(-v, v, twice_v)
 
 
 def _linear(x: Any) -> tuple[Any, Any]:
@@ -103,13 +121,13 @@ def _leaky_relu(x: Any) -> tuple[Any, Any]:
 
 
 def _sigmoid(x: Any) -> tuple[Any, Any]:
-    # w = s(-|x|) is a quotient without cancellation, and s' = w (1 - w) rounds once.
-    zero, one = type(x)(0), type(x)(1)
+    # w = s(-|x|) is a quotient without cancellation, and s' = w (1 - w) rounds once. Both parts of
+    # the quotient are taken times 2^-64, so that its denominator does not overflow.
+    zero, one, small = type(x)(0), type(x)(1), type(x)(2.0**-64)
     end = _SIGMOID_END(x)
     y = abs(x)
-    s, p = _exp_parts(end if y > end else y, -zero, one)
-    w = one / (_fma(s, p, one) + s)
-    w = zero if y > end else w
+    s, p = _exp_parts(end if y > end else y, -zero, small)
+    w = small / (_fma(s, p, small) + s)
     return w if x < zero else one - w, _fma(-w, w, w)
 
 
@@ -121,11 +139,14 @@ def _hard_tanh(x: Any) -> tuple[Any, Any]:
 
 
 def _softsign(x: Any) -> tuple[Any, Any]:
-    one, large = type(x)(1), type(x)(1e30)
+    # w (1 + e) is 1 / (1 + |x|) to twice the precision, all but.
+    one, end = type(x)(1), _SOFTSIGN_END(x)
     y = abs(x)
+    y = end if y > end else y
     w = one / (one + y)
-    y = large if y > large else y
-    return math.copysign(y / (one + y), x), w * w
+    e = _fma(-y, w, one - w)
+    value, slope = y * w, w * w
+    return math.copysign(_fma(value, e, value), x), _fma(slope, e + e, slope)
 
 
 def _erf(x: Any) -> tuple[Any, Any]:
@@ -133,7 +154,7 @@ def _erf(x: Any) -> tuple[Any, Any]:
     end = _ERF_END(x)
     z = abs(x)
     z = end if z > end else z
-    s, p = _exp_square_parts(z, one, type(x)(_ERF_SLOPE) * _LARGE(x))
+    s, p, _ = _exp_square_parts(z, one, type(x)(_ERF_SLOPE) * _LARGE(x))
     slope = _fma(s, p, s) * _SMALL(x)
     tail = type(x)(2 / _ERF_SLOPE) * _normal_tail(type(x)(math.sqrt(2)) * z)
     value = _erf_near_zero(z) if z < one else _fma(-slope, tail, one)

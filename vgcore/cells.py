@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.initializers import draw_block
+from vgcore.initializers import draw_weights
+from vgcore.kernels.normals import _normal_batch
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -127,54 +129,19 @@ class RNN:
         >>> vg.RNN.draw(100, 64, spectral_radius=0.9, n_inputs=8, rng=1)
         RNN(n_draws=100, n_hidden=64, n_inputs=8, activation='tanh', dtype=float64)
         """
-        n_draws = checks.integer("n_draws", n_draws, least=1)
-        return cls.draw_block(
-            range(n_draws),
-            n_hidden,
-            init=init,
-            gain=gain,
-            spectral_radius=spectral_radius,
-            n_inputs=n_inputs,
-            input_variance=input_variance,
-            bias_variance=bias_variance,
-            activation=activation,
-            dtype=dtype,
-            streams=Streams.from_rng(rng),
-            n_threads=None,
-            law=law,
-        )
-
-    @classmethod
-    def draw_block(
-        cls,
-        draws: range,
-        n_hidden: int,
-        *,
-        init: str,
-        gain: float | None,
-        spectral_radius: float | None,
-        n_inputs: int,
-        input_variance: float,
-        bias_variance: float,
-        activation: str,
-        dtype: str,
-        streams: Streams,
-        n_threads: int | None,
-        law: dict[str, Any],
-    ) -> RNN:
-        """The draws at some addresses of `streams`; see `draw`."""
+        draws = range(checks.integer("n_draws", n_draws, least=1))
         n_inputs = checks.integer("n_inputs", n_inputs)
         in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
         bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
-        W_rec = draw_block(
+        streams = Streams.from_rng(rng)
+        W_rec = draw_weights(
             init,
-            draws,
+            n_draws,
             n_hidden,
             gain=gain,
             spectral_radius=spectral_radius,
             dtype=dtype,
-            streams=streams,
-            n_threads=n_threads,
+            rng=streams,
             **law,
         )
         W_in = bias = None
@@ -187,11 +154,14 @@ class RNN:
 
 
 def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:
-    """Standard normal numbers, shape (len(draws), *shape), each draw from its own address."""
-    out = np.empty((len(draws), *shape))
-    for row, draw in zip(out, draws, strict=True):
-        streams.at(purpose, draw).standard_normal(out=row)
-    return out
+    """Standard normal numbers, shape (len(draws), *shape), each draw from its own address.
+
+    Not those of `streams.at`, but from a kernel that is five times as fast.
+    """
+    out = np.empty((len(draws), math.prod(shape)))
+    key, salt = map(np.uint64, streams.key)
+    _normal_batch(key, salt, np.uint64(streams.address(purpose, draws.start)), out)
+    return out.reshape(len(draws), *shape)
 
 
 def unit_loss_gradients(streams: Streams, draws: range, shape: tuple[int, ...]) -> Array:

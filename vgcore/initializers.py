@@ -171,7 +171,7 @@ def draw_weights(
     gain: float | None = None,
     spectral_radius: float | None = None,
     dtype: str = "float64",
-    rng: Seed = None,
+    rng: Seed | Streams = None,
     n_threads: int | None = None,
     **law: Any,
 ) -> Array:
@@ -216,60 +216,72 @@ def draw_weights(
     >>> vg.spectral_radius(W).round(8)
     array([0.9, 0.9, 0.9])
     """
-    n_draws = checks.integer("n_draws", n_draws, least=1)
-    return draw_block(
-        init,
-        range(n_draws),
-        n_hidden,
-        gain=gain,
-        spectral_radius=spectral_radius,
-        dtype=dtype,
-        streams=Streams.from_rng(rng),
-        n_threads=n_threads,
-        **law,
-    )
-
-
-def draw_block(
-    init: str,
-    draws: range,
-    n_hidden: int,
-    *,
-    gain: float | None,
-    spectral_radius: float | None,
-    dtype: str,
-    streams: Streams,
-    n_threads: int | None,
-    **law: Any,
-) -> Array:
-    """The draws at some addresses of `streams`; see `draw_weights`."""
-    found = INITIALIZERS[checks.choice("init", init, INITIALIZERS)]
-    n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    draws = range(checks.integer("n_draws", n_draws, least=1))
     out_dtype = checks.dtype("dtype", dtype)
+    check_scale(gain, spectral_radius)
+    W = sample_block(init, draws, n_hidden, Streams.from_rng(rng), law)
+    radius = None if spectral_radius is None else measure_radius(W, n_threads=n_threads)
+    W *= scale_factors(init, draws, n_hidden, law, gain, spectral_radius, radius)[:, None, None]
+    return checks.cast(f"draws of init {init!r}", W, out_dtype)
+
+
+def check_scale(gain: float | None, spectral_radius: float | None) -> None:
+    """Refuse a scale that is given twice, or is not positive, before anything is drawn."""
     if gain is not None and spectral_radius is not None:
         raise ValueError(
             f"gain={gain} and spectral_radius={spectral_radius} were both given; a matrix is "
             "scaled by one of them: drop the other"
         )
-    for keyword in law:
-        if keyword not in found.parameters:
-            takes = ", ".join(found.parameters) or "none"
-            raise ValueError(f"init {init!r} has no keyword {keyword!r}; it takes: {takes}")
-    parameters = {**found.parameters, **law}
-    own_gain = found.gain(**parameters)
+    if gain is not None:
+        checks.positive("gain", gain)
+    if spectral_radius is not None:
+        checks.positive("spectral_radius", spectral_radius)
+
+
+def sample_block(
+    init: str, draws: range, n_hidden: int, streams: Streams, law: Mapping[str, Any]
+) -> Array:
+    """Matrices of gain 1 at some addresses of `streams`, (len(draws), N, N) float64."""
+    found = INITIALIZERS[checks.choice("init", init, INITIALIZERS)]
+    n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    parameters = _parameters(found, law)
+    found.gain(**parameters)  # finds fault with what only the gain depends on
     W = np.empty((len(draws), n_hidden, n_hidden))
     for i, draw in enumerate(draws):
         W[i] = found.sample(streams.at(Purpose.WEIGHTS, draw), n_hidden, **parameters)
-    if spectral_radius is not None:
-        target = checks.positive("spectral_radius", spectral_radius)
-        radius = measure_radius(W, n_threads=n_threads)
-        if not radius.all():
-            draw = draws[int(np.argmin(radius))]
-            raise ValueError(
-                f"spectral_radius={target}: draw {draw} of init {init!r} with n_hidden={n_hidden} "
-                "has spectral radius 0, so no factor gives it another; scale by gain instead"
-            )
-        W *= (target / radius)[:, None, None]
-    else:
-        W *= own_gain if gain is None else checks.positive("gain", gain)
-    return checks.cast(f"draws of init {init!r}", W, out_dtype)
+    return W
+
+
+def scale_factors(
+    init: str,
+    draws: range,
+    n_hidden: int,
+    law: Mapping[str, Any],
+    gain: float | None,
+    spectral_radius: float | None,
+    radius: Array | None,
+) -> Array:
+    """What to multiply each matrix of `sample_block` by, (len(draws),).
+
+    `radius` are the spectral radii of those matrices, which `spectral_radius` alone needs.
+    """
+    if spectral_radius is None or radius is None:
+        own_gain = INITIALIZERS[init].gain(**_parameters(INITIALIZERS[init], law))
+        return np.full(len(draws), own_gain if gain is None else gain)
+    if not radius.all():
+        draw = draws[int(np.argmin(radius))]
+        raise ValueError(
+            f"spectral_radius={spectral_radius}: draw {draw} of init {init!r} with "
+            f"n_hidden={n_hidden} has spectral radius 0, so no factor gives it another; scale by "
+            "gain instead"
+        )
+    return spectral_radius / radius
+
+
+def _parameters(found: Initializer, law: Mapping[str, Any]) -> dict[str, Any]:
+    """All keywords of a law, those not given with their defaults."""
+    for keyword in law:
+        if keyword not in found.parameters:
+            takes = ", ".join(found.parameters) or "none"
+            raise ValueError(f"init {found.name!r} has no keyword {keyword!r}; it takes: {takes}")
+    return {**found.parameters, **law}

@@ -33,7 +33,7 @@ class Purpose(enum.IntEnum):
 
 
 class Streams:
-    """The random streams that belong to one 128-bit key.
+    """The random streams that belong to one 128-bit key, two words without a pattern.
 
     Not for use by two threads at once: each makes its own from `key`.
     """
@@ -45,8 +45,10 @@ class Streams:
         self._start = self._philox.state
 
     @classmethod
-    def from_rng(cls, rng: Seed) -> Streams:
-        """Streams seeded from `rng`; a Generator is advanced by two numbers."""
+    def from_rng(cls, rng: Seed | Streams) -> Streams:
+        """Streams seeded from `rng`; a Generator is advanced by two numbers, Streams are kept."""
+        if isinstance(rng, Streams):
+            return rng
         try:
             generator = np.random.default_rng(rng)
         except (TypeError, ValueError) as error:
@@ -67,3 +69,8 @@ class Streams:
         self._start["state"]["counter"][:] = (0, 0, draw, purpose)
         self._philox.state = self._start
         return self._generator
+
+    @staticmethod
+    def address(purpose: Purpose, draw: int) -> int:
+        """One 64-bit word for a purpose and a draw; that of the next draw is one more."""
+        return purpose << 56 | draw

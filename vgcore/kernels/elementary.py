@@ -24,6 +24,7 @@ from vgcore._typing import Array
 
 _MANTISSA_BITS = {"float32": 23, "float64": 52}
 _FRACTION_BITS = 2**52 - 1
+_LOG2_E = 1.4426950408889634
 _SQRT_HALF_BITS = int(np.sqrt(0.5).view(np.int64))
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -32,16 +33,21 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         kind = type(x)
         return kind(x * kind(y) + kind(z))
 
-    def _shift_exponent(x: Any, n: Any) -> Any:
-        return x if np.isnan(n) else np.ldexp(x, int(n))
+    def _shift_exponent(x: Any, whole: Any) -> Any:
+        kind, bits = type(x), _MANTISSA_BITS[type(x).__name__]
+        word = np.dtype(f"u{x.itemsize}").type
+        total = int(x.view(word)) + (int(whole.view(word)) << bits)
+        return word(total % 2 ** (8 * x.itemsize)).view(kind)
 
     def _polynomial(**coefficients: tuple[float, ...]) -> Any:
         def evaluate(x: Any) -> Any:
             kind = type(x)
-            *others, highest = coefficients[kind.__name__]
-            total = kind(highest)
-            for c in reversed(others):
-                total = total * x + kind(c)
+            terms = [kind(c) for c in coefficients[kind.__name__]]
+            for k in range(len(terms) // 2):
+                terms[k : k + 2] = [terms[k + 1] * x + terms[k]]
+            total = terms.pop()
+            while terms:
+                total = total * (x * x) + terms.pop()
             return total
 
         return evaluate
@@ -58,16 +64,17 @@ else:
         return x(x, x, x), generate
 
     @intrinsic
-    def _shift_exponent(typingctx: Any, x: Any, n: Any) -> Any:
-        """Return 2**n x for a whole number n held as a float; x and the result must be normal."""
+    def _shift_exponent(typingctx: Any, x: Any, whole: Any) -> Any:
+        """Return 2**n x for whole = n + `_TO_NEAREST`, which has n in its low bits.
+
+        Only where x and the result are normal numbers; else the result has no meaning. Integer
+        arithmetic does what a conversion would, for which AVX2 has no float64 instruction.
+        """
         bits = _MANTISSA_BITS[str(x)]
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            # Adding 1.5 * 2**bits leaves n in the low bits: integer arithmetic then does what a
-            # conversion would, for which AVX2 has no float64 instruction.
-            number, whole = args
+            number, low = args
             integer = ir.IntType(x.bitwidth)
-            low = builder.fadd(whole, ir.Constant(whole.type, 1.5 * 2.0**bits))
             shifted = builder.shl(builder.bitcast(low, integer), ir.Constant(integer, bits))
             total = builder.add(builder.bitcast(number, integer), shifted)
             return builder.bitcast(total, number.type)
@@ -75,7 +82,11 @@ else:
         return x(x, x), generate
 
     def _polynomial(**coefficients: tuple[float, ...]) -> Any:
-        """Return the function x -> c0 + c1 x + ..., with the coefficients of the dtype of x."""
+        """Return the function x -> c0 + c1 x + ..., with the coefficients of the dtype of x.
+
+        Terms are taken in pairs, (c0 + c1 x) + x^2 ((c2 + c3 x) + ...), which halves the chain of
+        operations that wait for one another. Where the caller has x^2 too it is computed once.
+        """
 
         @intrinsic
         def evaluate(typingctx: Any, x: Any) -> Any:
@@ -85,10 +96,14 @@ else:
             def generate(
                 context: Any, builder: ir.IRBuilder, signature: Any, args: Any
             ) -> ir.Value:
-                constants = [ir.Constant(args[0].type, c) for c in coefficients[str(x)]]
-                total = constants.pop()
-                while constants:
-                    total = builder.fma(total, args[0], constants.pop())
+                argument = args[0]
+                terms = [ir.Constant(argument.type, c) for c in coefficients[str(x)]]
+                for k in range(len(terms) // 2):
+                    terms[k : k + 2] = [builder.fma(terms[k + 1], argument, terms[k])]
+                square = builder.fmul(argument, argument)
+                total = terms.pop()
+                while terms:
+                    total = builder.fma(total, square, terms.pop())
                 return total
 
             return x(x), generate
@@ -102,6 +117,19 @@ _TO_NEAREST = _polynomial(float32=(1.5 * 2.0**23,), float64=(1.5 * 2.0**52,))
 # ln 2 in two parts, the first so short that n times it is exact for every exponent n.
 _LN2_HIGH = _polynomial(float32=(0.69314575,), float64=(0.6931471805598903,))
 _LN2_LOW = _polynomial(float32=(1.4286068e-06,), float64=(5.497923018708371e-14,))
+
+# (h(r) - r) / r^2 for h(r) = expm1(2 r) / 2 on |r| <= ln(2) / 4, error relative to h(r); half of
+# that at both ends, where rounding leaves the least room.
+_HALF_EXPM1 = _polynomial(
+    float32=(  # 2**-25.78
+        1.0, 0.66666126, 0.33333442, 0.13388371, 0.044492505,
+    ),
+    float64=(  # 2**-54.76
+        1.0, 0.6666666666666633, 0.33333333333288634, 0.1333333333343681, 0.0444444445578795,
+        0.01269841260556912, 0.003174593469113717, 0.0007054702051944216, 0.00014143574892493731,
+        2.564754904982998e-05,
+    ),
+)
 
 # (expm1(r) - r) / r^2 on |r| <= ln(2) / 2, error relative to expm1(r).
 _EXPM1 = _polynomial(
@@ -141,37 +169,41 @@ _ERF = _polynomial(
 # With t = (z - 4) / (z + 4), z >= 0 up to where exp(-z^2 / 2) vanishes:
 # (z + 4) M(z), for M(z) = exp(z^2 / 2) Phi(-z) and Phi the normal distribution function,
 _TAIL_START = _polynomial(float32=(0.75528514,), float64=(0.7552851304157515,))
+_TAIL_START_LOW = _polynomial(float32=(-1.3436482e-08,), float64=(-2.2175033409973908e-17,))
 _TAIL = _polynomial(
-    float32=(  # 2**-25.72
-        -0.6078966, 0.38713664, -0.18652281, 0.060406256, -0.00752777, -0.003521707, 0.0015706538,
-        0.00019161224, -0.00012551766,
+    float32=(  # 2**-28.47
+        -0.6078966, 0.38713735, -0.18652207, 0.060397774, -0.007539754, -0.0034893246, 0.0016296057,
+        0.00016588498, -0.00021591703, -4.1570765e-05,
     ),
-    float64=(  # 2**-54.67
-        -0.6078966419718921, 0.3871374007422157, -0.18652185795966292, 0.06039657489077956,
-        -0.00754018896648734, -0.00347969236316914, 0.0016308184537076617, 0.00013334426042640616,
-        -0.00023109490489279155, -1.907898809697029e-06, 3.514456614000752e-05,
-        7.151347489560797e-07, -5.919976929063698e-06, -6.255213930997113e-07,
-        1.0217530213194524e-06, 2.6448447713165553e-07, -1.5643117293214355e-07,
-        -7.741487393058704e-08, 1.5941597442834055e-08, 1.4668179577917289e-08,
-        -2.97713618294624e-10, -1.1926173401075417e-09,
+    float64=(  # 2**-55.38
+        -0.6078966419718921, 0.38713740074221786, -0.1865218579596629, 0.06039657489071507,
+        -0.007540188966495454, -0.003479692362276399, 0.0016308184539464276, 0.00013334425358929244,
+        -0.00023109490774233735, -1.907867284691617e-06, 3.514458403897296e-05,
+        7.150441065924786e-07, -5.920042461673444e-06, -6.253597541708705e-07,
+        1.0218979205567312e-06, 2.643164300810048e-07, -1.566219261803309e-07,
+        -7.733297531137374e-08, 1.607932129762414e-08, 1.4669902563384156e-08,
+        -3.3971575713022086e-10, -1.2050915474879454e-09,
     ),
 )
 
 # and R(z) / (z0 - z), for R(z) = M(z) - z / sqrt(2 pi), whose only zero is z0.
 _TAIL_SLOPE_START = _polynomial(float32=(0.46221125,), float64=(0.4622112440495753,))
+_TAIL_SLOPE_START_LOW = _polynomial(
+    float32=(-7.209275e-09,), float64=(-5.663446460795019e-18,)
+)
 _TAIL_SLOPE = _polynomial(
-    float32=(  # 2**-25.68
-        -0.10336595, 0.06046253, -0.028082196, 0.009509882, -0.0017937112, -0.0001766161,
-        0.00018739418, 1.6474949e-05,
+    float32=(  # 2**-30.37
+        -0.1033659, 0.06046292, -0.028083358, 0.009505218, -0.0017882971, -0.00015621351,
+        0.00018553737, -1.3542754e-05, -1.6352265e-05,
     ),
-    float64=(  # 2**-55.75
-        -0.10336589852195686, 0.06046293676785029, -0.028083359953054273, 0.009504950375126373,
-        -0.0017882605410572132, -0.00015461331330131057, 0.00018577577218917152,
-        -1.7477210365751066e-05, -1.80349196002512e-05, 3.5388812748480224e-06,
-        2.2166431246335224e-06, -4.921146780448696e-07, -3.490718491430739e-07,
-        5.2323500230786917e-08, 6.26728444150433e-08, -7.466581869106363e-10,
-        -1.0629062925383106e-08, -1.6194026605624184e-09, 1.1845079119383796e-09,
-        3.74598615189957e-10,
+    float64=(  # 2**-56.39
+        -0.10336589852195688, 0.06046293676785075, -0.028083359953053513, 0.009504950375115718,
+        -0.0017882605410715984, -0.0001546133131899494, 0.00018577577232787554,
+        -1.7477210991650975e-05, -1.8034920379930744e-05, 3.5388833151185103e-06,
+        2.216645817480634e-06, -4.921185701166206e-07, -3.4907762185233357e-07,
+        5.232752839782291e-08, 6.268031270054905e-08, -7.482029044354962e-10,
+        -1.0634392897328275e-08, -1.620068374085611e-09, 1.186117158887352e-09,
+        3.751705078163004e-10,
     ),
 )
 # fmt: on
@@ -185,23 +217,47 @@ _SMALL = _polynomial(float32=(2.0**-64,), float64=(2.0**-600,))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _exp_reduced(x: Any, low: Any) -> tuple[Any, Any, Any]:
+    """Return whole, r, r_low with x + low = n ln 2 + r + r_low for whole = n + `_TO_NEAREST`."""
+    whole = _fma(x, _LOG2_E, _TO_NEAREST(x))
+    n = whole - _TO_NEAREST(x)
+    high, rest = _fma(-n, _LN2_HIGH(x), x), _fma(-n, _LN2_LOW(x), low)
+    r = high + rest
+    return whole, r, (high - r) + rest
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _exp_parts(x: Any, low: Any, unit: Any) -> tuple[Any, Any]:
     """Return s, p with unit * exp(x + low) = s + s p; `low` is a correction of x below its ulp.
 
     s is `unit` times a power of two and p = expm1(r) with |r| <= ln(2) / 2. The caller bounds x so
     that s is a normal number.
     """
-    middle = _TO_NEAREST(x)
-    n = _fma(x, 1.4426950408889634, middle) - middle
-    r = _fma(-n, _LN2_HIGH(x), x) + _fma(-n, _LN2_LOW(x), low)
-    return _shift_exponent(unit, n), _fma(r * r, _EXPM1(r), r)
+    whole, r, _ = _exp_reduced(x, low)
+    return _shift_exponent(unit, whole), _fma(r * r, _EXPM1(r), r)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _exp_square_parts(z: Any, factor: Any, unit: Any) -> tuple[Any, Any]:
-    """Return s, p with unit * exp(-factor z^2) = s + s p, for a factor of 1 or 1/2."""
+def _double_exp_parts(x: Any) -> tuple[Any, Any]:
+    """Return whole, p with exp(2 x) = 2**n (1 + 2 p) for whole = n + `_TO_NEAREST`.
+
+    |p| is at most about 0.2, and right to its last bits near zero.
+    """
+    whole = _fma(x, 2.0 * _LOG2_E, _TO_NEAREST(x))
+    n = whole - _TO_NEAREST(x)
+    half = type(x)(0.5)
+    r = _fma(-n, half * _LN2_LOW(x), _fma(-n, half * _LN2_HIGH(x), x))
+    return whole, _fma(r * r, _HALF_EXPM1(r), r)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _exp_square_parts(z: Any, factor: Any, unit: Any) -> tuple[Any, Any, Any]:
+    """Return s, p, p_low with unit * exp(-factor z^2) = s (1 + p + p_low), factor 1 or 1/2."""
     square = z * z
-    return _exp_parts(-factor * square, -factor * _fma(z, z, -square), unit)
+    whole, r, r_low = _exp_reduced(-factor * square, -factor * _fma(z, z, -square))
+    tail = _EXPM1(r)
+    p = _fma(r * r, tail, r)
+    return _shift_exponent(unit, whole), p, _fma(r * r, tail, r - p) + r_low
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -227,18 +283,18 @@ def _normal_tail(z: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _linear_parts(start: Any, t: Any, slope: Any) -> tuple[Any, Any]:
-    """Return start + t slope as a rounded sum and what the rounding lost."""
+def _linear_parts(start: Any, start_low: Any, t: Any, slope: Any) -> tuple[Any, Any]:
+    """Return start + start_low + t slope as a rounded sum and what the rounding lost."""
     product = t * slope
     total = start + product
-    return total, ((start - total) + product) + _fma(t, slope, -product)
+    return total, ((start - total) + product) + (_fma(t, slope, -product) + start_low)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _product(x: Any, x_low: Any, y: Any, y_low: Any, p: Any) -> Any:
-    """Return (x + x_low) (y + y_low) (1 + p), all but rounded once."""
+def _product(x: Any, x_low: Any, y: Any, y_low: Any, p: Any, p_low: Any) -> Any:
+    """Return (x + x_low) (y + y_low) (1 + p + p_low), all but rounded once."""
     product = x * y
-    low = _fma(x_low, y, _fma(x, y_low, _fma(x, y, -product)))
+    low = _fma(product, p_low, _fma(x_low, y, _fma(x, y_low, _fma(x, y, -product))))
     return product + _fma(product, p, _fma(low, p, low))
 
 
@@ -250,14 +306,15 @@ def _gelu_below(z: Any) -> tuple[Any, Any]:
     defines it loses every digit near its zero. Were the rounding errors of the factors not carried
     along, the products would be off by more than 3 ulp.
     """
-    s, p = _exp_square_parts(z, type(z)(0.5), _LARGE(z))
+    s, p, p_low = _exp_square_parts(z, type(z)(0.5), _LARGE(z))
     v, e, t = _tail_variable(z)
     share = z * v
     share_low = _fma(share, e, _fma(z, v, -share))
-    tail, tail_low = _linear_parts(_TAIL_START(z), t, _TAIL(t))
-    value = _product(share, share_low, tail, tail_low, p)
-    factor, factor_low = _linear_parts(_TAIL_SLOPE_START(z), t, _TAIL_SLOPE(t))
-    slope = _product(_ZERO_HIGH(z) - z, _ZERO_LOW(z), factor, factor_low, p)
+    tail, tail_low = _linear_parts(_TAIL_START(z), _TAIL_START_LOW(z), t, _TAIL(t))
+    value = _product(share, share_low, tail, tail_low, p, p_low)
+    start, start_low = _TAIL_SLOPE_START(z), _TAIL_SLOPE_START_LOW(z)
+    factor, factor_low = _linear_parts(start, start_low, t, _TAIL_SLOPE(t))
+    slope = _product(_ZERO_HIGH(z) - z, _ZERO_LOW(z), factor, factor_low, p, p_low)
     return value * s * _SMALL(z), slope * s * _SMALL(z)
 
 

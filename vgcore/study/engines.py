@@ -7,6 +7,7 @@ every core. The main thread alone writes. Nothing depends on which thread measur
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import sys
 import threading
@@ -93,8 +94,6 @@ def run_study(
     n_workers = checks.integer("n_workers", n_workers, least=1, most=MAX_WORKERS)
     if not isinstance(study, Study):
         study = load_study(study)
-    if measure is None:
-        measure = _default_measure()
     plan = chunks(study)
     with Store(out, study, plan, n_workers=n_workers, command=command) as store:
         missing = [chunk for chunk in plan if chunk.index not in store.done]
@@ -108,17 +107,20 @@ def run_study(
     return load_results(out)
 
 
-def _default_measure() -> MeasureFunction:
-    """Imported when needed, since it brings the compiled kernels with it."""
-    from vgcore.study.measure import measure
+def _default_measure(seed: int) -> MeasureFunction:
+    """A function for one chunk, whose conditions share what random numbers they can.
 
-    return measure
+    Imported when needed, since it brings the compiled kernels with it.
+    """
+    from vgcore.study.measure import Numbers, measure
+
+    return functools.partial(measure, numbers=Numbers(seed))
 
 
 def _measured(
     study: Study,
     work: list[Chunk],
-    measure: MeasureFunction,
+    measure: MeasureFunction | None,
     n_workers: int,
     interrupted: threading.Event,
 ) -> Iterator[tuple[Chunk, dict[str, Columns]]]:
@@ -150,9 +152,11 @@ def _measured(
 
 
 def _measure_chunk(
-    study: Study, found: list[PlannedCondition], chunk: Chunk, measure: MeasureFunction
+    study: Study, found: list[PlannedCondition], chunk: Chunk, measure: MeasureFunction | None
 ) -> dict[str, Columns]:
     """The columns of a chunk's two tables, its items one after the other."""
+    if measure is None:
+        measure = _default_measure(study.seed)
     blocks: dict[str, list[Columns]] = {"draws": [], "profiles": []}
     for index, start, stop in chunk.items:
         try:

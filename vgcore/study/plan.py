@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
 from vgcore.parallel import SIDE_BY_SIDE_BYTES
-from vgcore.study.config import FACTORS, Condition, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,10 @@ ITEM_BYTES = 8 * 2**20
 DRAW_BYTES = 4 * 2**30
 # Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
 GRAIN = 16
+GRAIN_HIDDEN = 64
+# Conditions in a chunk that share their random numbers, where there are as many. What is drawn once
+# for eight takes some 4 % of the time at 64 units; more of them would mean fewer draws at a time.
+SHARING = 8
 
 DRAW_ROW_BYTES = 60
 PROFILE_ROW_BYTES = 20
@@ -148,11 +152,16 @@ def draw_flop(condition: Condition) -> float:
     """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
     N = condition.n_hidden
     steps = condition.n_trajectories * (2 * condition.n_steps + condition.burn_in)
-    # A step costs 42 ns beside its arithmetic, a matrix entry or an input 10 ns to draw, a draw
-    # 20 us to set up: 420, 100 and 200,000 operations at that rate.
-    products = steps * (2 * N * N + 420)
+    # A step costs 42 ns beside its arithmetic, a draw 20 us to set up: 420 and 200,000 operations.
+    return steps * (2 * N * N + 420) + 200_000 + numbers_flop(condition)
+
+
+def numbers_flop(condition: Condition) -> float:
+    """The part of `draw_flop` that conditions share: random numbers, and the spectral radius."""
+    # A matrix entry or an input takes 10 ns to draw, 100 operations.
+    N = condition.n_hidden
     numbers = N * N + (_n_inputs(condition) if condition.input_variance else 0)
-    return products + 40 * N**3 + 100 * numbers + 200_000
+    return 40 * N**3 + 100 * numbers
 
 
 def draw_bytes(condition: Condition) -> int:
@@ -173,14 +182,15 @@ def _n_inputs(condition: Condition) -> int:
 
 
 def chunks(study: Study) -> list[Chunk]:
-    """The work of a study in the order of its conditions and draws.
+    """The work of a study, conditions that share their random numbers side by side.
 
     Raises
     ------
     StudyError
         A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
-    total = sum(draw_flop(c.condition) * c.n_draws for c in conditions(study))
+    found = conditions(study)
+    total = sum(draw_flop(c.condition) * c.n_draws for c in found)
     if total > MAX_CHUNKS * CHUNK_FLOP:
         raise StudyError(
             f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
@@ -189,22 +199,64 @@ def chunks(study: Study) -> list[Chunk]:
     made: list[Chunk] = []
     items: list[Item] = []
     spent, n_draws = 0.0, 0
-    for condition in conditions(study):
-        for item, flop in _blocks(condition):
-            n_draws += item.stop - item.start
-            if items and (spent + flop > CHUNK_FLOP or n_draws > CHUNK_DRAWS):
+    for group in _groups(found):
+        for block, flop in _blocks(group):
+            draws = sum(item.stop - item.start for item in block)
+            if items and (spent + flop > CHUNK_FLOP or n_draws + draws > CHUNK_DRAWS):
                 made.append(Chunk(len(made), tuple(items), spent))
-                items, spent, n_draws = [], 0.0, item.stop - item.start
-            items.append(item)
+                items, spent, n_draws = [], 0.0, 0
+            items += block
             spent += flop
+            n_draws += draws
     made.append(Chunk(len(made), tuple(items), spent))
     return made
 
 
-def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
-    """Cut a condition's draws into equal blocks of at most a chunk's cost and an item's memory."""
-    flop, size = draw_flop(planned.condition), draw_bytes(planned.condition)
-    scratch = scratch_bytes(planned.condition)
+def _groups(found: list[PlannedCondition]) -> list[list[PlannedCondition]]:
+    """Conditions that share their draws and inputs; those of one law stand together."""
+    groups: dict[object, dict[object, list[PlannedCondition]]] = {}
+    for planned in found:
+        c = planned.condition
+        shared = (*(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps)
+        groups.setdefault(shared, {}).setdefault((c.init, c.law), []).append(planned)
+    return [[c for law in laws.values() for c in law] for laws in groups.values()]
+
+
+def _blocks(group: list[PlannedCondition]) -> Iterator[tuple[list[Item], float]]:
+    """The same few draws of several conditions, so that their random numbers are drawn once.
+
+    A block costs at most a chunk and an item takes at most its memory. Then come the next draws of
+    the same conditions, and after all draws the next conditions.
+    """
+    n_runs = max(1, round(len(group) / SHARING))
+    length = -(-len(group) // n_runs)
+    step = min(_step(planned, length) for planned in group)
+    run: list[PlannedCondition] = []
+    spent = 0.0
+    for planned in group:
+        flop = step * _flop_after(planned, run)
+        full = len(run) == length or (len(run) + 1) * step > CHUNK_DRAWS
+        if run and (full or spent + flop > CHUNK_FLOP):
+            yield from _cut(run, step)
+            run, spent = [], 0.0
+            flop = step * draw_flop(planned.condition)
+        run.append(planned)
+        spent += flop
+    yield from _cut(run, step)
+
+
+def _flop_after(planned: PlannedCondition, before: list[PlannedCondition]) -> float:
+    """Predicted cost of one draw where the same draw of the conditions before has been measured."""
+    c = planned.condition
+    if before and (c.init, c.law) == (before[-1].condition.init, before[-1].condition.law):
+        return draw_flop(c) - numbers_flop(c)
+    return draw_flop(c)
+
+
+def _step(planned: PlannedCondition, n_sharing: int) -> int:
+    """Draws of one item: few enough that several conditions fit into a chunk."""
+    c = planned.condition
+    size, scratch = draw_bytes(c), scratch_bytes(c)
     if size + scratch > DRAW_BYTES:
         raise StudyError(
             f"condition {planned.index} (slice {planned.slices[0]}): one draw takes "
@@ -212,16 +264,26 @@ def _blocks(planned: PlannedCondition) -> Iterator[tuple[Item, float]]:
             f"{DRAW_BYTES / 2**30:.0f}; lower "
             "n_trajectories, n_steps, burn_in or n_inputs"
         )
-    most = max(1, min(int(CHUNK_FLOP // flop), ITEM_BYTES // size, CHUNK_DRAWS))
-    if most > GRAIN:
-        most -= most % GRAIN
-    n_blocks = -(-planned.n_draws // most)
-    step = -(-planned.n_draws // n_blocks)
-    if most >= GRAIN:
-        step = -(-step // GRAIN) * GRAIN
-    for start in range(0, planned.n_draws, step):
-        stop = min(start + step, planned.n_draws)
-        yield Item(planned.index, start, stop), (stop - start) * flop
+    grain = GRAIN if c.n_hidden <= GRAIN_HIDDEN else 1
+    flop, shared = draw_flop(c), numbers_flop(c)
+    sharing = CHUNK_FLOP / ((flop - shared) * n_sharing + shared)
+    most = min(CHUNK_FLOP / flop, max(sharing, grain), ITEM_BYTES // size, CHUNK_DRAWS)
+    return max(1, int(most) // grain * grain if most >= grain else int(most))
+
+
+def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], float]]:
+    """Blocks of `step` draws of each condition of a run, and what each costs."""
+    for start in range(0, max(planned.n_draws for planned in run), step):
+        items: list[Item] = []
+        taken: list[PlannedCondition] = []
+        flop = 0.0
+        for planned in run:
+            stop = min(start + step, planned.n_draws)
+            if start < stop:
+                flop += (stop - start) * _flop_after(planned, taken)
+                items.append(Item(planned.index, start, stop))
+                taken.append(planned)
+        yield items, flop
 
 
 def estimate(study: Study) -> Estimate:
