@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vgcore._version import __version__
 
 if TYPE_CHECKING:
+    from vgcore import remedies
     from vgcore.cells import RNN
     from vgcore.initializers import draw_weights
     from vgcore.jacobian import jacobian_product, log_singular_values
@@ -41,6 +42,7 @@ _HOME = {
     "log_singular_values": "jacobian",
     "lyapunov_exponents": "lyapunov",
     "lyapunov_history": "lyapunov",
+    "remedies": "remedies",
     "run_study": "study",
     "spectral_radius": "spectrum",
     "write_report": "report",
@@ -60,6 +62,7 @@ __all__ = [
     "log_singular_values",
     "lyapunov_exponents",
     "lyapunov_history",
+    "remedies",
     "run_study",
     "spectral_radius",
     "write_report",
@@ -69,7 +72,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'vgcore' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"vgcore.{_HOME[name]}"), name)
+    module = importlib.import_module(f"vgcore.{_HOME[name]}")
+    value = module if name == _HOME[name] else getattr(module, name)
     globals()[name] = value
     return value
 
