@@ -102,7 +102,7 @@ def _clipping_lane(
     """
     squares, exponents = unrolled.squares, unrolled.exponents
     n_steps, n = unrolled.values.shape[0], full.shape[0]
-    log_threshold = _log_one(threshold)
+    log_threshold = _log_one(np.float64(threshold))
     exponent = _gradient(unrolled, full)
     log_norm = _log_norm(_sum_squares(full), exponent)
     largest = log_norm if by != BY_DELTA else -np.inf
