@@ -90,6 +90,59 @@ def lyapunov_exponents(jacobians, start, tangent_burn_in=0, qr_interval=1):
     return np.sort(total / (last - tangent_burn_in))[::-1]
 
 
+def truncated_gradient(W, W_in, b, activation, inputs, x0, losses, k, burn_in=0):
+    """dE/dW_rec with each loss carried back k steps: outer products, one a loss and a lag.
+
+    losses (n_steps, N) are dE_t/dx_t of the steps after burn-in.
+    """
+    s, slope = ACTIVATIONS[activation]
+    n_steps = len(losses)
+    states = rnn_states(W, W_in, b, activation, inputs, x0, burn_in + n_steps)[burn_in:]
+    total = np.zeros_like(W)
+    for t in range(1, n_steps + 1):
+        delta = losses[t - 1]
+        for lag in range(min(k, t)):
+            total += np.outer(delta, s(states[t - lag - 1]))
+            delta = slope(states[t - lag - 1]) * (W.T @ delta)
+    return total
+
+
+def clipped_gradient(W, W_in, b, activation, inputs, x0, v, n_steps, threshold, by):
+    """dE_T/dW_rec clipped by "norm", by "value", or at each step of the backward pass ("delta")."""
+    s, slope = ACTIVATIONS[activation]
+    states = rnn_states(W, W_in, b, activation, inputs, x0, n_steps)
+    total, delta = np.zeros_like(W), v
+    for t in range(n_steps, 0, -1):
+        if by == "delta" and np.linalg.norm(delta) > threshold:
+            delta = delta * (threshold / np.linalg.norm(delta))
+        total += np.outer(delta, s(states[t - 1]))
+        delta = slope(states[t - 1]) * (W.T @ delta)
+    if by == "norm" and np.linalg.norm(total) > threshold:
+        total *= threshold / np.linalg.norm(total)
+    return np.clip(total, -threshold, threshold) if by == "value" else total
+
+
+def omega_of_steps(W, deltas, slopes, squared):
+    """Omega from the gradients that enter each step and the slopes there; only W is varied."""
+    total = 0.0
+    for d, slope in zip(deltas, slopes, strict=True):
+        if d @ d < 1e-20 if squared else d @ d == 0.0:
+            continue
+        ratio = np.linalg.norm(slope * (W.T @ d)) / np.linalg.norm(d)
+        total += (ratio**2 - 1) ** 2 if squared else (ratio - 1) ** 2
+    return total
+
+
+def gradients_and_slopes(W, W_in, b, activation, inputs, x0, v, n_steps):
+    """delta_T ... delta_1, and the slopes s'(x_{T-1}) ... s'(x_0) of the steps they go back."""
+    slope = ACTIVATIONS[activation][1]
+    states = rnn_states(W, W_in, b, activation, inputs, x0, n_steps)
+    deltas, slopes = [v], [slope(x) for x in states[-2::-1]]
+    for one in slopes[:-1]:
+        deltas.append(one * (W.T @ deltas[-1]))
+    return deltas, slopes
+
+
 def fake_measure(condition, settings, seed, start, stop):
     """In the place of `vgcore.study.measure.measure`: cheap columns that tell where they are from.
 

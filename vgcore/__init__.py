@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vgcore._version import __version__
 
 if TYPE_CHECKING:
-    from vgcore import theory
+    from vgcore import remedies, theory
     from vgcore.cells import RNN
     from vgcore.initializers import draw_weights
     from vgcore.jacobian import jacobian_product, log_singular_values
@@ -42,6 +42,7 @@ _HOME = {
     "log_singular_values": "jacobian",
     "lyapunov_exponents": "lyapunov",
     "lyapunov_history": "lyapunov",
+    "remedies": "remedies",
     "run_study": "study",
     "spectral_radius": "spectrum",
     "theory": "theory",
@@ -62,6 +63,7 @@ __all__ = [
     "log_singular_values",
     "lyapunov_exponents",
     "lyapunov_history",
+    "remedies",
     "run_study",
     "spectral_radius",
     "theory",

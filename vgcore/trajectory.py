@@ -1,4 +1,4 @@
-"""The arguments that functions of one trajectory a draw have in common."""
+"""The arguments that functions of trajectories in float64 have in common."""
 
 from __future__ import annotations
 
@@ -7,32 +7,41 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import RNN, normal_block
+from vgcore.cells import RNN, normal_block, unit_loss_gradients
 from vgcore.kernels.tangent import Network
 from vgcore.streams import Purpose, Streams
 
 
 def network(
-    cell: RNN, n_times: int, inputs: object, initial_state: object, streams: Streams
+    cell: RNN,
+    n_times: int,
+    inputs: object,
+    initial_state: object,
+    streams: Streams,
+    n_trajectories: int | None = None,
 ) -> Network:
     """Check the arguments, and put them in float64 into the form that kernels take.
 
     `inputs` broadcasts to (n_draws, n_times, n_inputs), `initial_state` to (n_draws, n_state);
-    where that is None, standard normal numbers are drawn.
+    where that is None, standard normal numbers are drawn. Where `n_trajectories` is given, both
+    have an axis of that length after the draws, and the numbers are those of `gradient_profile`.
     """
     if not isinstance(cell, RNN):
         raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
     if inputs is not None and cell.W_in is None:
         raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
     n_draws, n = cell.n_draws, cell.n_state
+    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
     if initial_state is None:
-        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (n,))
-    state = checks.broadcast("initial_state", initial_state, (n_draws, n), "(n_draws, n_state)")
+        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (*rows, n))
+    state = checks.broadcast(
+        "initial_state", initial_state, (n_draws, *rows, n), f"(n_draws,{axes} n_state)"
+    )
     if inputs is None or cell.W_in is None:
-        W_in, u = np.zeros((n_draws, n, 0)), np.zeros((1, 1, 0))
+        W_in, u = np.zeros((n_draws, n, 0)), np.zeros((*(1 for _ in rows), 1, 1, 0))
     else:
-        shape = (n_draws, n_times, cell.n_inputs)
-        names = "(n_draws, burn-in and n_steps, n_inputs)"
+        shape = (n_draws, *rows, n_times, cell.n_inputs)
+        names = f"(n_draws,{axes} burn-in and n_steps, n_inputs)"
         W_in, u = cell.W_in, checks.broadcast("inputs", inputs, shape, names)
     law = find_activation(cell.activation)
     nowhere = (np.nan, np.nan)
@@ -43,9 +52,26 @@ def network(
         law.code,
         np.array(law.near_zero or nowhere),
         np.array(law.far or nowhere),
-        _float64(_once(u)),
-        _float64(_once(state)),
+        compact(u),
+        compact(state),
     )
+
+
+def last_losses(cell: RNN, n_trajectories: int, loss_gradient: object, streams: Streams) -> Array:
+    """Check dE_T/dx_T, which broadcasts to (n_draws, n_trajectories, n_state); float64.
+
+    Where it is None, it is made of the random unit vectors of `gradient_profile`.
+    """
+    shape = (cell.n_draws, n_trajectories, cell.n_state)
+    if loss_gradient is None:
+        loss_gradient = unit_loss_gradients(streams, range(cell.n_draws), shape[1:])
+    names = "(n_draws, n_trajectories, n_state)"
+    return _float64(checks.broadcast("loss_gradient", loss_gradient, shape, names))
+
+
+def compact(array: Array) -> Array:
+    """Return a contiguous float64 array with the axes that were broadcast 1 long again."""
+    return _float64(_once(array))
 
 
 def refuse_overflow(network: Network, values: Array) -> None:

@@ -127,6 +127,12 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     """Pack the parameters of one draw and put its initial state in place."""
     inputs = network.inputs[min(draw, network.inputs.shape[0] - 1)]
     state = network.initial_state[min(draw, network.initial_state.shape[0] - 1)]
+    return _place(network, draw, inputs, state, motion)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Motion) -> Motion:
+    """Pack the parameters of one draw; put a state (N,) and inputs (time, n_inputs) in place."""
     _pack(network.W_rec[draw], True, motion.forward)
     _pack(network.W_in[draw], True, motion.input_weights)
     _copy(network.bias[draw], motion.bias)
