@@ -35,6 +35,13 @@ def test_public_functions_have_an_example(name):
     assert "Raises" in value.__doc__
 
 
+@pytest.mark.parametrize("name", ["truncation", "clipping", "penalised_descent"])
+def test_remedies_have_an_example(name):
+    value = getattr(vg.remedies, name)
+    assert ">>>" in value.__doc__
+    assert "Raises" in value.__doc__
+
+
 def test_the_first_minute_of_the_readme_runs():
     mpl.use("Agg")
     text = (ROOT / "README.md").read_text()

@@ -105,18 +105,14 @@ def _clipping_lane(
     log_threshold = _log_one(np.float64(threshold))
     exponent = _gradient(unrolled, full)
     log_norm = _log_norm(_sum_squares(full), exponent)
+    # On delta, the gradients that plain arithmetic meets are those of `_clip_deltas` instead.
     largest = log_norm if by != BY_DELTA else -np.inf
     for t in range(n_steps + 1):
         series[0, t] = _log_norm(squares[0, t], exponents[0, t])
+        activity = _log_norm(squares[1, t - 1], exponents[1, t - 1]) if t > 0 else -np.inf
+        largest = max(largest, activity)
         if by != BY_DELTA:
-            largest = max(largest, series[0, t])
-        if t < n_steps:
-            activity = _log_norm(squares[1, t], exponents[1, t])
-            largest = max(largest, activity)
-            if by != BY_DELTA and t > 0:
-                largest = max(
-                    largest, series[0, t] + _log_norm(squares[1, t - 1], exponents[1, t - 1])
-                )
+            largest = max(largest, series[0, t], series[0, t] + activity)
     out[0], out[1], out[2], out[3] = log_norm, log_norm, 1.0, 0.0
     out[5] = out[6] = _fall(series[0], log_eps)
     if by == BY_NORM:

@@ -39,9 +39,9 @@ class Truncation:
     log_norm : ndarray of float64, shape (n_draws, n_trajectories, K)
         ln ||G_k||_F; -inf where G_k is exactly zero.
     projection_share : ndarray of float64, same shape
-        <G_k, G> / ||G||^2, the share of the full gradient in its own direction. Shares of single
-        lags add up to 1, and one may be below 0 or above 1 where lags oppose each other. nan where
-        G is exactly zero.
+        <G_k, G> / ||G||^2, the share of the full gradient in its own direction. What each lag adds
+        sums up to 1; it may be below 0, and a share above 1, where lags oppose each other. Where
+        they are orthogonal it is the share of the squared norm. nan where G is exactly zero.
     cosine : ndarray of float64, same shape
         <G_k, G> / (||G_k|| ||G||); 0 where G_k is exactly zero, nan where G is.
     log_full_norm : ndarray of float64, shape (n_draws, n_trajectories)
