@@ -68,6 +68,16 @@ def positive(argument: str, value: object) -> float:
     return number(argument, value, above=0.0)
 
 
+def fraction(argument: str, value: object, such_as: str) -> float:
+    """Return `value` as a float above zero and below one."""
+    found = positive(argument, value)
+    if found >= 1.0:
+        raise ValueError(
+            f"{argument}: found {found}, expected a fraction below 1 such as {such_as}"
+        )
+    return found
+
+
 def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
     """Return `value` as the float32 or float64 dtype."""
     try:
@@ -127,6 +137,19 @@ def shaped(argument: str, value: object, shape: tuple[int | str, ...]) -> npt.ND
         wanted = "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
         raise ValueError(f"{argument}: found shape {array.shape}, expected {wanted}")
     return array
+
+
+def once(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Undo broadcasting: a leading axis of stride 0 is 1 long again.
+
+    Not for parameters, which kernels index by draw; an empty array has stride 0 too.
+    """
+    return array[
+        tuple(
+            slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
+            for axis, stride in enumerate(array.strides)
+        )
+    ]
 
 
 def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) -> npt.NDArray[Any]:

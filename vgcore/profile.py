@@ -18,6 +18,7 @@ from vgcore.kernels.rnn_lanes import _profile_lanes_batch
 from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
 from vgcore.parallel import SIDE_BY_SIDE_BYTES, over_draws
 from vgcore.streams import Purpose, Seed, Streams
+from vgcore.tables import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,9 +211,7 @@ class GradientProfile:
         >>> vg.gradient_profile(cell, 100, rng=0).horizon(1e-3).lag
         array([[10]])
         """
-        eps = checks.positive("eps", eps)
-        if eps >= 1.0:
-            raise ValueError(f"eps: found {eps}, expected a fraction below 1 such as 1e-3")
+        eps = checks.fraction("eps", eps, such_as="1e-3")
         start = self.log_norm[..., :1]
         fallen = self.log_norm <= start + np.log(eps)
         grown = (self.log_norm >= start - np.log(eps)) & np.isfinite(self.log_norm)
@@ -231,17 +230,10 @@ class GradientProfile:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each."""
-        import pandas as pd
-
-        draw, trajectory, lag = np.indices(self.log_norm.shape, dtype=np.int32)
-        return pd.DataFrame(
-            {
-                "draw": draw.ravel(),
-                "trajectory": trajectory.ravel(),
-                "lag": lag.ravel(),
-                "log_norm": self.log_norm.ravel(),
-                "log_contribution": self.log_contribution.ravel(),
-            }
+        return tidy(
+            ("draw", "trajectory", "lag"),
+            log_norm=self.log_norm,
+            log_contribution=self.log_contribution,
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -431,12 +423,8 @@ def _inputs(cell: RNN, inputs: object, n_trajectories: int, n_times: int) -> Arr
 
 
 def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    """Undo broadcasting: a leading axis of stride 0 is 1 long again, and the array contiguous."""
-    once = tuple(
-        slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
-        for axis, stride in enumerate(array.strides)
-    )
-    return np.require(checks.cast(argument, array[once], dtype), requirements=["C", "W"])
+    """Return a contiguous array in the dtype of the cell, broadcast axes 1 long again."""
+    return np.require(checks.cast(argument, checks.once(array), dtype), requirements=["C", "W"])
 
 
 def _block(array: Array, start: int, stop: int) -> Array:

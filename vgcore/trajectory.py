@@ -71,7 +71,7 @@ def last_losses(cell: RNN, n_trajectories: int, loss_gradient: object, streams: 
 
 def compact(array: Array) -> Array:
     """Return a contiguous float64 array with the axes that were broadcast 1 long again."""
-    return _float64(_once(array))
+    return _float64(checks.once(array))
 
 
 def refuse_overflow(network: Network, values: Array) -> None:
@@ -84,19 +84,6 @@ def refuse_overflow(network: Network, values: Array) -> None:
             f"cell: one step of draw {draw} overflows float64 (largest entry of W_rec "
             f"{largest:.3g}); use smaller weights and inputs"
         )
-
-
-def _once(array: Array) -> Array:
-    """Undo broadcasting: a leading axis of stride 0 is 1 long again.
-
-    Not for parameters, which kernels index by draw; an empty array has stride 0 too.
-    """
-    return array[
-        tuple(
-            slice(0, 1) if stride == 0 and axis < array.ndim - 1 else slice(None)
-            for axis, stride in enumerate(array.strides)
-        )
-    ]
 
 
 def _float64(array: Array) -> Array:

@@ -17,6 +17,7 @@ from vgcore.kernels.unrolled import _unroll, new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Seed, Streams
+from vgcore.tables import tidy
 from vgcore.trajectory import last_losses, network
 
 if TYPE_CHECKING:
@@ -84,20 +85,14 @@ class Clipping:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table, a row each draw and trajectory."""
-        import pandas as pd
-
-        draw, trajectory = np.indices(self.log_norm.shape, dtype=np.int32)
-        return pd.DataFrame(
-            {
-                "draw": draw.ravel(),
-                "trajectory": trajectory.ravel(),
-                "outcome": self.outcome.ravel(),
-                "log_norm": self.log_norm.ravel(),
-                "log_clipped_norm": self.log_clipped_norm.ravel(),
-                "cosine": self.cosine.ravel(),
-                "clipped_share": self.clipped_share.ravel(),
-                "steps_gained": self.steps_gained.ravel(),
-            }
+        return tidy(
+            ("draw", "trajectory"),
+            outcome=self.outcome,
+            log_norm=self.log_norm,
+            log_clipped_norm=self.log_clipped_norm,
+            cosine=self.cosine,
+            clipped_share=self.clipped_share,
+            steps_gained=self.steps_gained,
         )
 
     def __repr__(self) -> str:
@@ -187,14 +182,10 @@ def clipping(
     >>> vg.remedies.clipping(cell, 1000, 1.0, rng=0).share("overflow")
     1.0
     """
-    if not isinstance(cell, RNN):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected vgcore.RNN")
     n_steps = checks.integer("n_steps", n_steps, least=1)
     threshold = checks.positive("threshold", threshold)
     checks.choice("by", by, _CODES)
-    eps = checks.positive("eps", eps)
-    if eps >= 1.0:
-        raise ValueError(f"eps: found {eps}, expected a fraction below 1 such as 1e-3")
+    eps = checks.fraction("eps", eps, such_as="1e-3")
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
     streams = Streams.from_rng(rng)

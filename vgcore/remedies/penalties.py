@@ -26,6 +26,7 @@ from vgcore.kernels.unrolled import new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Seed, Streams
+from vgcore.tables import tidy
 from vgcore.trajectory import last_losses, network
 
 if TYPE_CHECKING:
@@ -95,17 +96,7 @@ class Descent:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table: draw, update, penalty, gradient_norm; a row each."""
-        import pandas as pd
-
-        draw, update = np.indices(self.penalty.shape, dtype=np.int32)
-        return pd.DataFrame(
-            {
-                "draw": draw.ravel(),
-                "update": update.ravel(),
-                "penalty": self.penalty.ravel(),
-                "gradient_norm": self.gradient_norm.ravel(),
-            }
-        )
+        return tidy(("draw", "update"), penalty=self.penalty, gradient_norm=self.gradient_norm)
 
     def __repr__(self) -> str:
         done = self.stopped_at < 0
@@ -410,11 +401,13 @@ def _descend(
     n_threads: int | None,
 ) -> tuple[Array, Floats, Floats, Floats, Integers]:
     """Check, allocate, run: W_rec, last gradient, values, gradient norms, (update, reason)."""
-    if not isinstance(cell, RNN):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected vgcore.RNN")
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
+    streams = Streams.from_rng(rng)
+    draws = network(
+        cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories
+    )
     n_draws, n = cell.n_draws, cell.n_state
     rates = checks.broadcast("learning_rate", learning_rate, (n_draws,), "(n_draws,)")
     if not (rates > 0.0).all():
@@ -423,10 +416,6 @@ def _descend(
             "1 / (8 sigma_max^2) for orthogonality"
         )
     rates = np.require(rates, np.float64)
-    streams = Streams.from_rng(rng)
-    draws = network(
-        cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories
-    )
     draws = draws._replace(W_rec=np.array(cell.W_rec, np.float64, order="C"))  # descends in place
     losses = last_losses(cell, n_trajectories, loss_gradient, streams)[:, :, None]
     gradient = np.empty((n_draws, n, n))

@@ -17,6 +17,7 @@ from vgcore.kernels.unrolled import _unroll, new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Seed, Streams
+from vgcore.tables import tidy
 from vgcore.trajectory import compact, last_losses, network, refuse_overflow
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ class Truncation:
         >>> found.smallest(0.9), found.smallest(0.99)  # the share is 1 - 0.5^k
         (array([[4]]), array([[7]]))
         """
-        level = checks.positive("level", level)
-        if level >= 1.0:
-            raise ValueError(f"level: found {level}, expected a share below 1 such as 0.9")
+        level = checks.fraction("level", level, such_as="0.9")
         checks.choice("of", of, ("projection", "norm", "cosine"))
         shares = {"projection": self.projection_share, "cosine": self.cosine}
         with np.errstate(invalid="ignore"):
@@ -97,20 +96,14 @@ class Truncation:
 
     def to_frame(self) -> pd.DataFrame:
         """Tidy table, a row each draw, trajectory and truncation."""
-        import pandas as pd
-
-        draw, trajectory, index = np.indices(self.log_norm.shape, dtype=np.int32)
-        return pd.DataFrame(
-            {
-                "draw": draw.ravel(),
-                "trajectory": trajectory.ravel(),
-                "truncation": self.truncations[index.ravel()],
-                "log_norm": self.log_norm.ravel(),
-                "norm_ratio": self.norm_ratio.ravel(),
-                "projection_share": self.projection_share.ravel(),
-                "cosine": self.cosine.ravel(),
-            }
+        table = tidy(
+            ("draw", "trajectory", "truncation"),
+            log_norm=self.log_norm,
+            norm_ratio=self.norm_ratio,
+            projection_share=self.projection_share,
+            cosine=self.cosine,
         )
+        return table.assign(truncation=self.truncations[table["truncation"]])
 
     def __repr__(self) -> str:
         parts = []
@@ -202,8 +195,6 @@ def truncation(
     >>> bool(np.median(found.smallest(0.9)) < np.median(found.smallest(0.99)))
     True
     """
-    if not isinstance(cell, RNN):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected vgcore.RNN")
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)

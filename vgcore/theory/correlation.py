@@ -234,7 +234,7 @@ def depth_scales(
     """
     law = find_activation(activation)
     g, v = _gain_and_variance(gain, input_variance, bias_variance)
-    q = _fixed_point(law, g.reshape(-1), v.reshape(-1)).reshape(g.shape)
+    q = _fixed_point(law, g, v)
     finite = np.isfinite(q)
     moments = gaussian_moments(law.name, np.where(finite, q, 1e300 if law.far else 0.0))
     slope_square, growth = np.asarray(moments.slope_square), np.asarray(moments.growth)

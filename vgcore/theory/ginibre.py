@@ -156,8 +156,7 @@ def expected_spectral_radius(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0)
     array([1.0635, 1.06  , 1.0507])
     """
     n, g = _sizes(n_hidden, gain)
-    means = np.array([_radius_moments(int(m))[0] / np.sqrt(m) for m in n.flat])
-    return (means.reshape(n.shape) * g)[()]
+    return (_moment(n, 0) / np.sqrt(n) * g)[()]
 
 
 def expected_log_spectral_radius(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
@@ -180,8 +179,7 @@ def expected_log_spectral_radius(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 
     True
     """
     n, g = _sizes(n_hidden, gain)
-    means = np.array([_radius_moments(int(m))[1] - 0.5 * np.log(m) for m in n.flat])
-    return (means.reshape(n.shape) + np.log(g))[()]
+    return (_moment(n, 1) - 0.5 * np.log(n) + np.log(g))[()]
 
 
 def spectral_radius_deviation(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
@@ -203,8 +201,13 @@ def spectral_radius_deviation(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0
     array([0.164, 0.039])
     """
     n, g = _sizes(n_hidden, gain)
-    spread = np.array([_radius_moments(int(m))[2] / np.sqrt(m) for m in n.flat])
-    return (spread.reshape(n.shape) * g)[()]
+    return (_moment(n, 2) / np.sqrt(n) * g)[()]
+
+
+def _moment(n: Array, which: int) -> Array:
+    """One of `_radius_moments` for each size."""
+    found = [_radius_moments(int(m))[which] for m in n.flat]
+    return np.array(found).reshape(n.shape)
 
 
 def _sizes(n_hidden: npt.ArrayLike, gain: npt.ArrayLike) -> tuple[Array, Array]:

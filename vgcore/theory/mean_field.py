@@ -181,8 +181,7 @@ def fixed_point(
     """
     law = find_activation(activation)
     g, v = _gain_and_variance(gain, input_variance, bias_variance)
-    q = _fixed_point(law, g.reshape(-1), v.reshape(-1))
-    return in_shape(q, g.shape)
+    return in_shape(_fixed_point(law, g, v), g.shape)
 
 
 def _gain_and_variance(*arguments: npt.ArrayLike) -> tuple[Array, Array]:
@@ -198,7 +197,9 @@ def _gain_and_variance(*arguments: npt.ArrayLike) -> tuple[Array, Array]:
 
 
 def _fixed_point(law: Activation, g: Array, v: Array) -> Array:
-    """`fixed_point` of 1-D arrays: v is all the variance that does not come through W."""
+    """`fixed_point` of arrays of one shape: v is all the variance not coming through W."""
+    shape = g.shape
+    g, v = g.reshape(-1), v.reshape(-1)
     q = np.full(g.shape, np.inf)
     dying = np.zeros(g.shape, bool)
     if law.near_zero is not None:
@@ -207,7 +208,7 @@ def _fixed_point(law: Activation, g: Array, v: Array) -> Array:
     if law.near_zero is not None and law.near_zero == law.far:  # E[s^2] is proportional to q
         kept = 1.0 - g**2 * _mean_square(law.far)
         np.divide(v, kept, out=q, where=(kept > 0.0) & ~dying)
-        return q
+        return q.reshape(shape)
     square, _ = _squares_of(law.name)
     below = g[:, None] ** 2 * square + v[:, None] <= _VARIANCES
     # activity that starts at v or just above 0 grows until it meets the first crossing
@@ -228,7 +229,7 @@ def _fixed_point(law: Activation, g: Array, v: Array) -> Array:
 
     root = find_root(log_ratio, np.log(low[free]), np.log(high[free]))
     q[np.flatnonzero(bounded)[free]] = np.exp(root)
-    return q
+    return q.reshape(shape)
 
 
 def chi(
@@ -263,7 +264,7 @@ def chi(
     """
     law = find_activation(activation)
     g, v = _gain_and_variance(gain, input_variance, bias_variance)
-    q = _fixed_point(law, g.reshape(-1), v.reshape(-1)).reshape(g.shape)
+    q = _fixed_point(law, g, v)
     finite = np.isfinite(q)
     squares = np.asarray(gaussian_moments(law.name, np.where(finite, q, 0.0)).slope_square)
     far = _mean_square(law.far) if law.far else 0.0
