@@ -12,19 +12,23 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from vgcore.environment import thread_count
-
-# What the slopes of rows worked on side by side may take a thread; longer ones go row by row.
-SIDE_BY_SIDE_BYTES = 256 * 2**20
 
 _BLOCKS_PER_THREAD = 8  # so that a thread with easy draws takes over from one with hard ones
 
 
 def over_draws(
-    work: Callable[[int, int], None], n_draws: int, n_threads: int | None = None, grain: int = 1
+    work: Callable[..., None],
+    n_draws: int,
+    n_threads: int | None = None,
+    grain: int = 1,
+    scratch: Callable[[], Any] | None = None,
 ) -> None:
     """Call work(start, stop) on blocks that cover range(n_draws), on several threads.
+
+    With `scratch`, each thread calls it once and hands what it returns to work as a third argument.
 
     Blocks are whole multiples of `grain` draws, but for the last.
 
@@ -47,8 +51,9 @@ def over_draws(
 
     def work_through() -> None:
         try:
+            own = () if scratch is None else (scratch(),)
             while (block := take()) is not None:
-                work(*block)
+                work(*block, *own)
         except BaseException:
             while take() is not None:
                 pass

@@ -13,10 +13,8 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, normal_block, unit_loss_gradients
-from vgcore.kernels.rnn import _profile_batch
-from vgcore.kernels.rnn_lanes import _profile_lanes_batch
-from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
-from vgcore.parallel import SIDE_BY_SIDE_BYTES, over_draws
+from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
+from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
 from vgcore.tables import tidy
 
@@ -401,9 +399,9 @@ def gradient_profile(
         jacobian == "as_printed",
         n_threads,
     )
-    overflown = ~(log_norm < np.inf)
+    overflown = ~(log_norm[..., -1] < np.inf)  # infinity and nan stay to the end
     if overflown.any():
-        draw = int(overflown.any(axis=(1, 2)).argmax())
+        draw = int(overflown.any(axis=1).argmax())
         raise FloatingPointError(
             f"cell: one step of draw {draw} overflows {cell.dtype} (largest entry of W_rec "
             f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64, or smaller weights and inputs"
@@ -455,48 +453,11 @@ def _run_kernel(
     nowhere = (np.nan, np.nan)
     near_zero = np.array(law.near_zero or nowhere, dtype=dtype)
     far = np.array(law.far or nowhere, dtype=dtype)
-    log_norm = np.empty((cell.n_draws, n_trajectories, n_steps + 1))
-    log_contribution = np.empty_like(log_norm)
-    P, lanes = padded(n, dtype), BYTES // dtype.itemsize
-    # Rows go side by side in the lanes of a vector where there are trajectories to share a matrix,
-    # and for few units, where the vectors of one row are too short to keep the machine busy: the
-    # time falls by 2.2 (float32) and 1.4 (float64) at 16 units, by 1.3 at 32 in float32, and would
-    # rise by 1.3 at 32 in float64, since the matrices of all lanes leave the first cache.
-    shared = n_trajectories >= lanes // 2
-    fits = n_steps * n * BYTES <= SIDE_BY_SIDE_BYTES
-    side_by_side = fits and (shared or n <= 2 * lanes)
-    batch: Any = _profile_lanes_batch if side_by_side else _profile_batch
+    log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
+    D, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
 
-    def scratch() -> list[Array]:
-        if not side_by_side:
-            return [
-                aligned_zeros((n, P), dtype),
-                aligned_zeros((n, P), dtype),
-                aligned_zeros((n_inputs, P), dtype),
-                aligned_zeros((7, P), dtype),
-                aligned_zeros((n_steps, P), dtype),
-                np.empty((3, n_steps + 1)),
-                np.empty((2, n_steps + 1), np.int64),
-            ]
-        depth = 1 if shared else lanes
-        return [
-            aligned_zeros((n, n, depth), dtype),
-            aligned_zeros((n, n, depth), dtype),
-            aligned_zeros((n_inputs, n, depth), dtype),
-            aligned_zeros(n_inputs * lanes, dtype),
-            aligned_zeros((6, n * lanes), dtype),
-            aligned_zeros((4, P), dtype),
-            aligned_zeros((8, lanes), dtype),
-            aligned_zeros((n_steps, n * lanes), dtype),
-            np.empty((2, n_steps + 1, lanes), dtype),
-            np.empty((2, n_steps + 1, lanes), np.int64),
-            np.empty((3, n_steps + 1)),
-            np.empty((2, n_steps + 1), np.int64),
-            np.empty((3, lanes), np.int64),
-        ]
-
-    def work(start: int, stop: int) -> None:
-        batch(
+    def work(start: int, stop: int, rows: Rows) -> None:
+        network = Network(
             W_rec[start:stop],
             W_in[start:stop],
             bias[start:stop],
@@ -508,11 +469,14 @@ def _run_kernel(
             _block(loss_gradient, start, stop),
             burn_in,
             as_printed,
-            *scratch(),
-            log_norm[start:stop],
-            log_contribution[start:stop],
         )
+        _profile_batch(network, D, K, rows, log_norm[start:stop], log_contribution[start:stop])
 
-    grain = lanes if side_by_side and not shared else 1
-    over_draws(work, cell.n_draws, n_threads, grain)
+    over_draws(
+        work,
+        cell.n_draws,
+        n_threads,
+        grain=D,
+        scratch=lambda: new_rows(D, K, n, n_inputs, n_steps, dtype),
+    )
     return log_norm, log_contribution

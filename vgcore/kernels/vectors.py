@@ -41,6 +41,12 @@ _BLOCKS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 # one sum whatever the tile. On AVX2 the large tile spills and takes three times as long.
 _MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
 
+# Tiles of `_write_rows`: rows that share a matrix, and the vectors of their columns.
+_ROW_TILES = {
+    True: ((4, (4, 2, 1)), (2, (8, 4, 2, 1)), (1, (8, 4, 2, 1))),
+    False: ((2, (2, 1)), (1, (4, 2, 1))),
+}
+
 _CHAINS = 4  # partial results of the largest modulus, whose order does not matter
 
 
@@ -206,37 +212,164 @@ def _write_vecmat(
     builder.ret_void()
 
 
-def _write_vecmat_lanes(
+def _write_rows(
     code: _Code,
-    x: ir.Value,
-    _x_size: ir.Value,
+    X: ir.Value,
+    X_shape: tuple[ir.Value, ir.Value],
     M: ir.Value,
+    M_shape: tuple[ir.Value, ir.Value, ir.Value],
+    Y: ir.Value,
+    start: Callable[[ir.Value, ir.Value, int], ir.Value],
+    finish: Callable[[ir.Value, ir.Value], None],
+    end: Callable[[ir.Value, ir.Value, int, ir.Value], ir.Value],
+) -> None:
+    """Write Y[r] = X[r, :n] @ M[r // K] for (R, any) X, (D, n, P) M and R = D K rows.
+
+    start(line, column, c) is what a sum begins with, end(line, column, c, sum) what is stored of
+    it; line is the row of vectors and column + c the vector in it. finish(row, line) comes after.
+    """
+    builder = code.builder
+    rows, stride = X_shape
+    n_matrices, n, P = M_shape
+    M, Y = code.vectors(M), code.vectors(Y)
+    per_matrix = builder.udiv(rows, n_matrices)
+
+    def tile(matrix: ir.Value, width: ir.Value, lines: list[ir.Value], column: Any, columns: int) -> None:
+        sources = [code.at(X, builder.mul(line, stride)) for line in lines]
+        offsets = [builder.mul(line, width) for line in lines]
+        sums = [[code.variable(code.zero) for _ in range(columns)] for _ in lines]
+        for offset, totals in zip(offsets, sums, strict=True):
+            for c, total in enumerate(totals):
+                builder.store(start(offset, column, c), total)
+        with cgutils.for_range(builder, n) as inner:
+            element = code.at(matrix, builder.mul(inner.index, width), column)
+            values = [code.load(element, c) for c in range(columns)]
+            for source, totals in zip(sources, sums, strict=True):
+                factor = code.spread(builder.load(code.at(source, inner.index)))
+                for value, total in zip(values, totals, strict=True):
+                    code.accumulate(total, factor, value)
+        for offset, totals in zip(offsets, sums, strict=True):
+            for c, total in enumerate(totals):
+                found = end(offset, column, c, builder.load(total))
+                code.store(found, Y, offset, column, c)
+
+    alone = builder.icmp_signed("==", per_matrix, _int(1))
+    for w in (1, 2, 4, 8):
+        this = builder.and_(alone, builder.icmp_signed("==", P, _int(w * code.lanes)))
+        with builder.if_then(this):
+            with cgutils.for_range(builder, n_matrices) as draw:
+                matrix = code.at(M, builder.mul(draw.index, builder.mul(n, _int(w))))
+                tile(matrix, _int(w), [draw.index], 0, w)
+                finish(draw.index, builder.mul(draw.index, _int(w)), _int(w))
+            builder.ret_void()
+    width = code.width(P)
+    size = builder.mul(n, width)
+    row_done, column_done = code.variable(_int(0)), code.variable(_int(0))
+    with cgutils.for_range(builder, n_matrices) as draw:
+        matrix = code.at(M, builder.mul(draw.index, size))
+        first = builder.mul(draw.index, per_matrix)
+        stop = builder.add(first, per_matrix)
+        for tile_rows, column_sizes in _ROW_TILES[code.wide]:
+            with code.steps(row_done, stop, tile_rows) as row:
+                lines = [builder.add(row, _int(r)) for r in range(tile_rows)]
+                builder.store(_int(0), column_done)
+                for columns in column_sizes:
+                    with code.steps(column_done, width, columns) as column:
+                        tile(matrix, width, lines, column, columns)
+                for line in lines:
+                    finish(line, builder.mul(line, width), width)
+    builder.ret_void()
+
+
+def _square_of_row(code: _Code, Y: ir.Value, offset: ir.Value, width: ir.Value) -> ir.Value:
+    """Return the sum of squares of a row of vectors, in the order of `_write_sum_squares`."""
+    total = code.variable(code.zero)
+    code.builder.store(code.zero, total)
+    with cgutils.for_range(code.builder, width) as column:
+        value = code.load(Y, offset, column.index)
+        code.accumulate(total, value, value)
+    return code.fold(code.builder.load(total), code.builder.fadd)
+
+
+def _write_vecmat_rows(
+    code: _Code,
+    X: ir.Value,
+    X_size: ir.Value,
+    M: ir.Value,
+    D: ir.Value,
     n: ir.Value,
     P: ir.Value,
-    depth: ir.Value,
-    start: ir.Value,
-    _start_size: ir.Value,
-    y: ir.Value,
-    y_size: ir.Value,
+    begin: ir.Value,
+    _begin_size: ir.Value,
+    Y: ir.Value,
+    Y_size: ir.Value,
 ) -> None:
-    """Write y = start + x[:n] @ M in each lane, where M is (n, P, lanes), or (n, P, 1) for all."""
-    builder = code.builder
-    x, start, y, width = code.vectors(x), code.vectors(start), code.vectors(y), code.width(y_size)
+    """Write Y[r] = begin[r] + X[r, :n] @ M[r // K]."""
+    begin = code.vectors(begin)
+    R = code.builder.udiv(Y_size, P)
+    _write_rows(
+        code,
+        X,
+        (R, code.builder.udiv(X_size, R)),
+        M,
+        (D, n, P),
+        Y,
+        start=lambda offset, column, c: code.load(begin, offset, column, c),
+        finish=lambda row, offset, width: None,
+        end=lambda offset, column, c, total: total,
+    )
 
-    def factor(i: ir.Value) -> ir.Value:
-        return code.load(x, i)
 
-    def own(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
-        return code.load(code.vectors(M), builder.mul(i, P), column, c)
+def _write_pull_rows(
+    code: _Code,
+    X: ir.Value,
+    _X_size: ir.Value,
+    M: ir.Value,
+    D: ir.Value,
+    n: ir.Value,
+    P: ir.Value,
+    scale: ir.Value,
+    _scale_size: ir.Value,
+    Y: ir.Value,
+    _Y_size: ir.Value,
+    squares: ir.Value,
+    R: ir.Value,
+) -> None:
+    """Write Y[r] = scale[r] * (X[r, :n] @ M[r // K]), and the square norm of each row of Y."""
+    builder, scale = code.builder, code.vectors(scale)
 
-    def common(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
-        return code.spread(builder.load(code.at(M, builder.mul(i, P), column, c)))
+    def finish(row: ir.Value, offset: ir.Value, width: ir.Value) -> None:
+        square = _square_of_row(code, code.vectors(Y), offset, width)
+        builder.store(square, code.at(squares, row))
 
-    with builder.if_else(builder.icmp_signed("==", depth, _int(1))) as (one, many):
-        with one:
-            _write_blocks(code, n, width, factor, common, start, y)
-        with many:
-            _write_blocks(code, n, width, factor, own, start, y)
+    _write_rows(
+        code,
+        X,
+        (R, P),
+        M,
+        (D, n, P),
+        Y,
+        start=lambda offset, column, c: code.zero,
+        finish=finish,
+        end=lambda offset, column, c, total: builder.fmul(
+            total, code.load(scale, offset, column, c)
+        ),
+    )
+
+
+def _write_sum_squares_rows(
+    code: _Code,
+    X: ir.Value,
+    X_size: ir.Value,
+    squares: ir.Value,
+    R: ir.Value,
+) -> None:
+    """Write the sum of the squares of each row of X."""
+    builder, width = code.builder, code.width(code.builder.udiv(X_size, R))
+    X = code.vectors(X)
+    with cgutils.for_range(builder, R) as row:
+        square = _square_of_row(code, X, builder.mul(row.index, width), width)
+        builder.store(square, code.at(squares, row.index))
     builder.ret_void()
 
 
@@ -306,69 +439,6 @@ def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     builder.ret(code.fold(builder.load(total), builder.fadd))
 
 
-def _write_sum_squares_lanes(
-    code: _Code,
-    x: ir.Value,
-    size: ir.Value,
-    bounds: ir.Value,
-    _two: ir.Value,
-    _bounds_lanes: ir.Value,
-    out: ir.Value,
-    _out_lanes: ir.Value,
-) -> None:
-    """Write the sum of the squares of each lane, in the order of `_write_sum_squares`."""
-    builder, x, n, done = code.builder, code.vectors(x), code.width(size), code.variable(_int(0))
-    sums = [code.variable(code.zero) for _ in range(code.lanes)]
-
-    def add(row: ir.Value, i: int) -> None:
-        value = code.load(x, row, i)
-        code.accumulate(sums[i], value, value)
-
-    with code.steps(done, n, code.lanes) as row:
-        for i in range(code.lanes):
-            add(row, i)
-    first = builder.load(done)
-    for i in range(code.lanes - 1):
-        with builder.if_then(builder.icmp_signed("<", builder.add(first, _int(i)), n)):
-            add(first, i)
-    total = _tree([builder.load(part) for part in sums], builder.fadd)
-    code.store(total, code.vectors(out))
-    low, high = (code.load(code.vectors(bounds), side) for side in range(2))
-    inside = builder.and_(
-        builder.fcmp_ordered(">=", total, low), builder.fcmp_ordered("<=", total, high)
-    )
-    mask = builder.bitcast(inside, ir.IntType(code.lanes))
-    outside = builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, -1))
-    builder.ret(builder.zext(outside, ir.IntType(64)))
-
-
-def _write_piecewise_linear_lanes(
-    code: _Code,
-    lines: ir.Value,
-    _two: ir.Value,
-    _lines_lanes: ir.Value,
-    x: ir.Value,
-    size: ir.Value,
-    value: ir.Value,
-    _value_size: ir.Value,
-    slope: ir.Value,
-    _slope_size: ir.Value,
-) -> None:
-    """Write value = slope x with slope = lines[x > 0] in the lanes where that is a number."""
-    builder = code.builder
-    lines, x, value, slope = (code.vectors(array) for array in (lines, x, value, slope))
-    below, above = code.load(lines, 0), code.load(lines, 1)
-    linear = builder.fcmp_ordered("ord", below, below)
-    with cgutils.for_range(builder, code.width(size)) as row:
-        state = code.load(x, row.index)
-        line = builder.select(builder.fcmp_ordered(">", state, code.zero), above, below)
-        product = builder.fmul(line, state)
-        for array, found in ((slope, line), (value, product)):
-            kept = code.load(array, row.index)
-            code.store(builder.select(linear, found, kept), array, row.index)
-    builder.ret_void()
-
-
 def _routine(
     write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: Any
 ) -> tuple[Any, Callable[..., ir.Value]]:
@@ -413,10 +483,15 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
         y[:] = start + x[: M.shape[0]] @ M
 
-    def _vecmat_lanes(x: Array, M: Array, start: Array, y: Array) -> None:
-        lanes = BYTES // x.itemsize
-        added = (x.reshape(-1, 1, lanes)[: M.shape[0]] * M).sum(axis=0)
-        y[:] = start + added.ravel()
+    def _vecmat_rows(X: Array, M: Array, start: Array, Y: Array) -> None:
+        D, n, P = M.shape
+        rows = X.reshape(D, Y.size // (D * P), -1)
+        Y[:] = start + (rows[:, :, :n] @ M).ravel()
+
+    def _pull_rows(X: Array, M: Array, scale: Array, Y: Array, squares: Array) -> None:
+        _vecmat_rows(X, M, np.zeros_like(Y), Y)
+        Y *= scale
+        _sum_squares_rows(Y, squares)
 
     def _matmat(A: Array, B: Array, C: Array) -> None:
         C[:] = A[:, : B.shape[0]] @ B
@@ -427,15 +502,8 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _sum_squares(x: Array) -> Any:
         return (x * x).sum()
 
-    def _sum_squares_lanes(x: Array, bounds: Array, out: Array) -> int:
-        out[:] = (x * x).reshape(-1, out.size).sum(axis=0)
-        return int(not ((bounds[0] <= out) & (out <= bounds[1])).all())
-
-    def _piecewise_linear_lanes(lines: Array, x: Array, value: Array, slope: Array) -> None:
-        below, above = np.tile(lines, x.size // lines.shape[1])
-        line = np.where(x > 0, above, below)
-        slope[:] = np.where(np.isnan(line), slope, line)
-        value[:] = np.where(np.isnan(line), value, line * x)
+    def _sum_squares_rows(X: Array, squares: Array) -> None:
+        squares[:] = (X * X).reshape(squares.size, -1).sum(axis=1)
 
 else:
 
@@ -445,12 +513,21 @@ else:
         return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=None)
 
     @intrinsic
-    def _vecmat_lanes(typingctx: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
-        """Do `_vecmat` in each lane: entry i of lane l of x, start and y is at i * lanes + l.
+    def _vecmat_rows(typingctx: Any, X: Any, M: Any, start: Any, Y: Any) -> Any:
+        """Set Y[r] = start[r] + X[r, :n] @ M[r // K] for R = D K rows, one after another in 1-D.
 
-        M is (n, m, lanes), or (n, m, 1) where all lanes share it.
+        M is a padded (D, n, P), so that K rows share a matrix; a row of X has n entries or more,
+        one of start and Y has P. Y may be `start`, but not X.
         """
-        return _routine(_write_vecmat_lanes, (x, M, start, y), (1, 3, 1, 1), returns=None)
+        return _routine(_write_vecmat_rows, (X, M, start, Y), (1, 3, 1, 1), returns=None)
+
+    @intrinsic
+    def _pull_rows(typingctx: Any, X: Any, M: Any, scale: Any, Y: Any, squares: Any) -> Any:
+        """Set Y[r] = scale[r] * (X[r, :n] @ M[r // K]) and squares[r] to its square norm.
+
+        As `_vecmat_rows`, where a row of X, scale and Y has P entries.
+        """
+        return _routine(_write_pull_rows, (X, M, scale, Y, squares), (1, 3, 1, 1, 1), returns=None)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
@@ -472,19 +549,9 @@ else:
         )
 
     @intrinsic
-    def _sum_squares_lanes(typingctx: Any, x: Any, bounds: Any, out: Any) -> Any:
-        """Set out[l] to `_sum_squares` of lane l of x; return 1 if one is out of bounds.
-
-        bounds is (2, lanes): the lowest and the highest sum allowed. NaN is out of bounds.
-        """
-        return _routine(_write_sum_squares_lanes, (x, bounds, out), (1, 2, 1), returns=types.int64)
-
-    @intrinsic
-    def _piecewise_linear_lanes(typingctx: Any, lines: Any, x: Any, value: Any, slope: Any) -> Any:
-        """Set slope = lines[x > 0] and value = slope x in the lanes where lines is not nan."""
-        return _routine(
-            _write_piecewise_linear_lanes, (lines, x, value, slope), (2, 1, 1, 1), returns=None
-        )
+    def _sum_squares_rows(typingctx: Any, X: Any, squares: Any) -> Any:
+        """Set squares[r] to `_sum_squares` of row r of X, where padded rows follow one another."""
+        return _routine(_write_sum_squares_rows, (X, squares), (1, 1), returns=None)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

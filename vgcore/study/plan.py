@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
-from vgcore.parallel import SIDE_BY_SIDE_BYTES
+from vgcore.kernels.rnn import SLOPE_BYTES
 from vgcore.study.config import FACTORS, SIZES, Condition, Study
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def draw_bytes(condition: Condition) -> int:
 def scratch_bytes(condition: Condition) -> int:
     """Memory for the slopes of the draw in hand, or of those side by side in 64-byte vectors."""
     slopes = condition.n_steps * condition.n_hidden
-    return 64 * slopes if 64 * slopes <= SIDE_BY_SIDE_BYTES else 8 * slopes
+    return 64 * slopes if 64 * slopes <= SLOPE_BYTES else 8 * slopes
 
 
 def _n_inputs(condition: Condition) -> int:
