@@ -470,7 +470,7 @@ def _run_kernel(
             burn_in,
             as_printed,
         )
-        _profile_batch(network, D, K, rows, log_norm[start:stop], log_contribution[start:stop])
+        _profile_batch(network, rows, K, log_norm[start:stop], log_contribution[start:stop])
 
     over_draws(
         work,

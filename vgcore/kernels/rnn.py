@@ -24,24 +24,21 @@ from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.vectors import (
     BYTES,
+    HIGH,
+    LOW,
     _exponent,
     _max_abs,
     _normalise,
     _pull_rows,
+    _push_rows,
     _scale_exact,
     _sum_squares,
-    _sum_squares_rows,
-    _vecmat_rows,
+    _vecmat,
     aligned_zeros,
     padded,
 )
 
 LN2 = np.log(2.0)
-
-# A vector is rescaled where its square norm leaves these bounds: far from where its squares or its
-# product with a matrix of any sane size would leave the range of float32.
-_LOWEST, _HIGHEST = -100, 80
-_LOW, _HIGH = 2.0**_LOWEST, 2.0**_HIGHEST
 
 # Beyond these powers of two every unbounded activation is piecewise linear, and every one with
 # s(0) = 0 is so near zero, to float64 precision.
@@ -49,7 +46,7 @@ _NEAR, _FAR = -60, 40
 
 # Up to so many vectors of draws are carried side by side, if their matrices take no more than half
 # of the first cache (32 KiB where it was measured), and at most so many trajectories of a draw.
-_VECTORS, _MATRIX_BYTES, _TRAJECTORIES = 8, 2**14, 16
+_VECTORS, _MATRIX_BYTES, _TRAJECTORIES = 16, 2**14, 16
 
 # What the slopes of rows side by side may take a thread; longer ones go one by one.
 SLOPE_BYTES = 2**28
@@ -77,22 +74,23 @@ class Rows(NamedTuple):
     forward: Array  # W^T (D, N, P)
     backward: Array  # W, or its transpose for the Jacobian as printed (D, N, P)
     input_weights: Array  # W_in^T (D, n_inputs, P)
-    inputs: Array  # (R n_inputs,)
     bias: Array  # (R P,), and so are the next five
     x: Array
+    y: Array
     value: Array
     drive: Array
     start: Array
-    delta: Array
     row: Array  # (P,)
-    squares: Array  # (R,)
     exponent: Integers  # (R,)
+    since: Integers  # (R,)
+    ignored: Array  # (R,)
     slopes: Array  # (T, R P)
-    activity: Array  # (R, T + 2): square norms over 4**exponents by lag, and a place for earlier ones
-    activity_exponents: Array
-    norms: Array  # (R, T + 1), and so is the next
-    norm_exponents: Array
-    logs: Array  # (T + 1,)
+    norms: Array  # (T + 1, R)
+    norm_exponents: Array  # (R, T + 1)
+    activity: Array  # (T + 2, R): square norms over 4**exponents by lag, and a place for earlier ones
+    activity_exponents: Array  # (R, T + 2)
+    squares: Array  # (T + 1,), and so is the next
+    logs: Array
 
 
 def rows_side_by_side(n: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int) -> tuple[int, int]:
@@ -108,29 +106,30 @@ def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtyp
     """Scratch for K trajectories of each of D draws."""
     P, R = padded(n, dtype), D * K
     forward, backward = aligned_zeros((2, D, n, P), dtype)
-    bias, x, value, drive, start, delta = aligned_zeros((6, R * P), dtype)
-    activity, activity_exponents = np.zeros((2, R, n_steps + 2))
-    norms, norm_exponents = np.zeros((2, R, n_steps + 1))
+    bias, x, y, value, drive, start = aligned_zeros((6, R * P), dtype)
+    exponent, since = np.zeros((2, R), np.int64)
+    squares, logs = np.zeros((2, n_steps + 1))
     return Rows(
         forward=forward,
         backward=backward,
         input_weights=aligned_zeros((D, n_inputs, P), dtype),
-        inputs=aligned_zeros(R * n_inputs, dtype),
         bias=bias,
         x=x,
+        y=y,
         value=value,
         drive=drive,
         start=start,
-        delta=delta,
         row=aligned_zeros(P, dtype),
-        squares=aligned_zeros(R, dtype),
-        exponent=np.zeros(R, np.int64),
+        exponent=exponent,
+        since=since,
+        ignored=aligned_zeros(R, dtype),
         slopes=aligned_zeros((n_steps, R * P), dtype),
-        activity=activity,
-        activity_exponents=activity_exponents,
-        norms=norms,
-        norm_exponents=norm_exponents,
-        logs=np.zeros(n_steps + 1),
+        norms=aligned_zeros((n_steps + 1, R), dtype),
+        norm_exponents=np.zeros((R, n_steps + 1)),
+        activity=aligned_zeros((n_steps + 2, R), dtype),
+        activity_exponents=np.zeros((R, n_steps + 2)),
+        squares=squares,
+        logs=logs,
     )
 
 
@@ -164,7 +163,7 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     x is rescaled in place where s is not in range.
     """
     square = _sum_squares(x)
-    if not _LOW <= square <= _HIGH:
+    if not LOW <= square <= HIGH:
         if square == 0.0 and _max_abs(x) == 0.0:
             return square, 0
         exponent += _normalise(x)
@@ -193,7 +192,7 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> None:
     """An activation with one slope below zero and one above; at zero the lower one."""
     for j in range(x.size):
@@ -218,57 +217,37 @@ def _activate_far(
             value[j] = slope[j] * x[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _activate_row(
-    network: Network, x: Array, exponent: int, scratch: Array, value: Array, slope: Array
-) -> int:
-    """Activate a state 2**exponent x that may have left its range; return its new exponent.
-
-    The value then has that exponent too.
-    """
-    exponent = _rescale_state(x, exponent, network.near_zero, network.far)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+def _has_left(exponent: int, n: int, square: float) -> bool:
+    """Whether the square norm of its activity says that a state has left its range."""
     if exponent == 0:
-        _activate(network.activation, x, value, slope)
-    elif exponent < 0:
-        _piecewise_linear(network.near_zero, x, value, slope)
-    else:
-        _activate_far(network.activation, network.far, x, exponent, scratch, value, slope)
-    return exponent
+        return not LOW <= square <= HIGH
+    if exponent < 0:
+        return not LOW <= square <= min(HIGH, np.ldexp(1.0, 2 * (_NEAR - exponent)))
+    return not max(LOW, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1))) <= square <= HIGH
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _activate_rows(network: Network, rows: Rows, lag: int, slope: Array, moved: bool) -> bool:
-    """Activate the states and note the square norms of the activities; return whether one moved.
-
-    `moved` says whether a state has an exponent. While none has, all rows are activated at once.
-    """
-    n, R = network.bias.shape[1], rows.squares.size
-    P = rows.x.size // R
-    if not moved:
-        _activate(network.activation, rows.x, rows.value, slope)
-        _clear_padding(rows.value, n, P)
-        _sum_squares_rows(rows.value, rows.squares)
-    somewhere = False
-    for r in range(R):
-        square = rows.squares[r]
-        if moved or not _LOW <= square <= _HIGH:
-            part = slice(r * P, (r + 1) * P)
-            value = rows.value[part]
-            rows.exponent[r] = _activate_row(
-                network, rows.x[part], rows.exponent[r], rows.row, value, slope[part]
-            )
-            _clear_padding(value, n, P)
-            square = _sum_squares(value)
-            if not _LOW <= square <= _HIGH:
-                _copy(value, rows.row)
-                square, rows.activity_exponents[r, lag] = _scaled_squares(
-                    rows.row, rows.exponent[r]
-                )
-            else:
-                rows.activity_exponents[r, lag] = rows.exponent[r]
-            somewhere |= rows.exponent[r] != 0
-        rows.activity[r, lag] = square
-    return somewhere
+def _activate_row(
+    activation: int,
+    near_zero: Array,
+    far: Array,
+    n: int,
+    x: Array,
+    exponent: int,
+    scratch: Array,
+    value: Array,
+    slope: Array,
+) -> float:
+    """Activate the state 2**exponent x and return the square norm of the value."""
+    if exponent == 0:
+        _activate(activation, x, value, slope)
+    elif exponent < 0:
+        _piecewise_linear(near_zero, x, value, slope)
+    else:
+        _activate_far(activation, far, x, exponent, scratch, value, slope)
+    _clear_padding(value, n, value.size)
+    return float(_sum_squares(value))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
@@ -280,20 +259,61 @@ def _clear_padding(x: Array, n: int, P: int) -> None:
                 x[i] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _settle(
+    activation: int,
+    near_zero: Array,
+    far: Array,
+    n: int,
+    lag: int,
+    x: Array,
+    row: Array,
+    value: Array,
+    slope: Array,
+    exponents: Integers,
+    squares: Array,
+    square_exponents: Array,
+) -> bool:
+    """Bring each state back into its range, activate those with an exponent, note the activities.
+
+    Returns whether the next step needs this too.
+    """
+    P, again = row.size, False
+    for r in range(exponents.size):
+        part, exponent = slice(r * P, (r + 1) * P), exponents[r]
+        if exponent == 0:
+            square = float(_sum_squares(value[part]))
+        else:
+            square = _activate_row(
+                activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
+            )
+        if _has_left(exponent, n, square):
+            exponent = _rescale_state(x[part], exponent, near_zero, far)
+            exponents[r] = exponent
+            square = _activate_row(
+                activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
+            )
+        again |= exponent != 0
+        if not LOW <= square <= HIGH:
+            again = True
+            _copy(value[part], row)
+            square, exponent = _scaled_squares(row, exponent)
+        squares[r] = square
+        square_exponents[r, lag] = exponent
+    return again
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _meet_drive(rows: Rows) -> bool:
     """Bring drive and value of each row to one scale; return whether a state has an exponent.
 
     Beside a drive a small state counts at its own size, and beside a large one the drive does.
     """
-    R = rows.squares.size
-    P = rows.x.size // R
-    moved = False
-    for r in range(R):
-        part = slice(r * P, (r + 1) * P)
+    P, moved = rows.row.size, False
+    for r in range(rows.exponent.size):
+        part, exponent = slice(r * P, (r + 1) * P), rows.exponent[r]
         value, drive, start = rows.value[part], rows.drive[part], rows.start[part]
         _copy(drive, start)
-        exponent = rows.exponent[r]
         if exponent != 0 and _max_abs(drive) != 0.0:
             if exponent < 0 or _max_abs(value) == 0.0:
                 _scale_exact(value, exponent)
@@ -305,19 +325,27 @@ def _meet_drive(rows: Rows) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
+def _turns(matrices: Array) -> int:
+    """Return 2 where each second step takes the rows of a matrix backwards, else 1.
+
+    What does not fit the first cache is found there in part if the rows used last come first.
+    """
+    return 2 if matrices[0].nbytes > _MATRIX_BYTES else 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
     """Set the drive of each row to W_in u_t + b; return whether one is not zero."""
-    R, n_inputs = rows.squares.size, network.inputs.shape[3]
-    K = R // rows.forward.shape[0]
+    R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
+    inputs = network.inputs
     for r in range(R):
-        now = network.inputs[
-            min(draw + r // K, network.inputs.shape[0] - 1),
-            min(trajectory + r % K, network.inputs.shape[1] - 1),
-            min(t, network.inputs.shape[2] - 1),
+        now = inputs[
+            min(draw + r // (R // D), inputs.shape[0] - 1),
+            min(trajectory + r % (R // D), inputs.shape[1] - 1),
+            min(t, inputs.shape[2] - 1),
         ]
-        for i in range(n_inputs):
-            rows.inputs[r * n_inputs + i] = now[i]
-    _vecmat_rows(rows.inputs, rows.input_weights, rows.bias, rows.drive)
+        part, weights = slice(r * P, (r + 1) * P), rows.input_weights[r // (R // D)]
+        _vecmat(now, weights, rows.bias[part], rows.drive[part])
     return bool(_max_abs(rows.drive) != 0.0)
 
 
@@ -329,22 +357,33 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
     step k so far back, and 0 where there is no such state. The first row is of this draw and
     trajectory.
     """
-    size, burn_in, n_steps = rows.x.size, network.burn_in, rows.slopes.shape[0]
-    _place(network.initial_state, draw, trajectory, rows, rows.x)
+    near_zero, far, activation = network.near_zero, network.far, network.activation
+    n, R, P = network.bias.shape[1], rows.exponent.size, rows.row.size
+    burn_in, n_steps, turns = network.burn_in, rows.slopes.shape[0], _turns(rows.forward)
+    x, y, value = rows.x, rows.y, rows.value
+    _place(network.initial_state, draw, trajectory, rows, x)
     rows.exponent[:] = 0
-    rows.activity[:, n_steps] = 0.0
+    rows.activity[n_steps] = 0.0
     rows.activity_exponents[:] = 0.0
-    moved = driven = False
+    careful = driven = False
     for t in range(burn_in + n_steps):
         lag = min(burn_in + n_steps - 1 - t, n_steps + 1)
-        moved = _activate_rows(network, rows, lag, rows.slopes[max(t - burn_in, 0)][:size], moved)
+        slope, squares = rows.slopes[max(t - burn_in, 0)][: x.size], rows.activity[lag][:R]
+        _activate(activation, x, value, slope)
+        _clear_padding(value, n, P)
         if t == 0 or network.inputs.shape[2] > 1:
-            driven = _drive(network, draw, trajectory, t, rows)
-        start = rows.drive
-        if moved and driven:
-            moved = _meet_drive(rows)
-            start = rows.start
-        _vecmat_rows(rows.value, rows.forward, start, rows.x)
+            driven = _set_drive(network, draw, trajectory, t, rows)
+        turn, start = t % turns, rows.drive
+        if careful or _push_rows(value, rows.forward, turn, start, y, squares):
+            careful = _settle(
+                *(activation, near_zero, far, n, lag, x, rows.row, value, slope),
+                *(rows.exponent, squares, rows.activity_exponents),
+            )
+            if careful and driven:
+                careful = _meet_drive(rows)
+                start = rows.start
+            _push_rows(value, rows.forward, turn, start, y, rows.ignored)
+        x, y = y, x
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -353,35 +392,40 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
 
     Sets norms 4**norm_exponents to ||delta||^2 at each lag.
     """
-    size, n_steps, R = rows.delta.size, rows.slopes.shape[0], rows.squares.size
-    P = size // R
-    delta, product = rows.delta, rows.x
+    n_steps, P, turns = rows.slopes.shape[0], rows.row.size, _turns(rows.backward)
+    delta, product, exponents, since = rows.x, rows.y, rows.exponent, rows.since
     _place(network.loss_gradient, draw, trajectory, rows, delta)
-    _sum_squares_rows(delta, rows.squares)
-    rows.exponent[:] = 0
+    exponents[:] = 0
+    since[:] = 0
+    for r in range(exponents.size):
+        rows.norms[0, r] = _sum_squares(delta[r * P : (r + 1) * P])
+    outside = True
     for lag in range(n_steps + 1):
+        squares = rows.norms[lag][: exponents.size]
         if lag > 0:
-            slope = rows.slopes[n_steps - lag][:size]
-            _pull_rows(delta, rows.backward, slope, product, rows.squares)
+            slope = rows.slopes[n_steps - lag][: delta.size]
+            outside = _pull_rows(delta, rows.backward, lag % turns, slope, product, squares) != 0
             delta, product = product, delta
-        for r in range(R):
-            square = rows.squares[r]
-            if not _LOW <= square <= _HIGH:
-                square, rows.exponent[r] = _scaled_squares(
-                    delta[r * P : (r + 1) * P], rows.exponent[r]
-                )
-            rows.norms[r, lag] = square
-            rows.norm_exponents[r, lag] = rows.exponent[r]
+        if outside:
+            for r in range(exponents.size):
+                if not LOW <= squares[r] <= HIGH:
+                    part = slice(r * P, (r + 1) * P)
+                    squares[r], exponent = _scaled_squares(delta[part], exponents[r])
+                    if exponent != exponents[r]:
+                        rows.norm_exponents[r, since[r] : lag] = exponents[r]
+                        exponents[r], since[r] = exponent, lag
+    for r in range(exponents.size):
+        rows.norm_exponents[r, since[r] :] = exponents[r]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _place(vectors: Array, draw: int, trajectory: int, rows: Rows, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
-    R = rows.squares.size
-    K, P = R // rows.forward.shape[0], target.size // R
+    R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
     for r in range(R):
         source = vectors[
-            min(draw + r // K, vectors.shape[0] - 1), min(trajectory + r % K, vectors.shape[1] - 1)
+            min(draw + r // (R // D), vectors.shape[0] - 1),
+            min(trajectory + r % (R // D), vectors.shape[1] - 1),
         ]
         _copy(source, target[r * P : (r + 1) * P])
 
@@ -389,66 +433,70 @@ def _place(vectors: Array, draw: int, trajectory: int, rows: Rows, target: Array
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _logs(rows: Rows, r: int, out_log_norm: Array, out_log_contribution: Array) -> None:
     """Take the logarithms of one row of gradients and activities."""
-    last = out_log_norm.size
-    _log(rows.norms[r], out_log_norm)
-    _log(rows.activity[r][:last], rows.logs)
     norm_exponents, activity_exponents = rows.norm_exponents[r], rows.activity_exponents[r]
-    for lag in range(last):
+    for lag in range(out_log_norm.size):
+        rows.squares[lag] = rows.norms[lag, r]
+    _log(rows.squares, out_log_norm)
+    for lag in range(out_log_norm.size):
+        rows.squares[lag] = rows.activity[lag, r]
+    _log(rows.squares, rows.logs)
+    for lag in range(out_log_norm.size):
         log_norm = 0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]
         out_log_norm[lag] = log_norm
-        out_log_contribution[lag] = (
-            log_norm + 0.5 * rows.logs[lag] + LN2 * activity_exponents[lag]
-        )
+        out_log_contribution[lag] = log_norm + 0.5 * rows.logs[lag] + LN2 * activity_exponents[lag]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _some(rows: Rows, D: int, K: int) -> Rows:
-    """The scratch of K trajectories of D draws, from that of as many or more."""
-    R = D * K
+def _profile_batch(
+    network: Network, rows: Rows, K: int, out_log_norm: Array, out_log_contribution: Array
+) -> None:
+    """Profiles of several draws: out (draws, trajectories, T + 1).
+
+    `rows` has room for K trajectories of some draws side by side.
+    """
+    n_draws, n_trajectories, _ = out_log_norm.shape
+    P = rows.row.size
+    for draw in range(0, n_draws, rows.forward.shape[0]):
+        D = min(rows.forward.shape[0], n_draws - draw)
+        for d in range(D):
+            _pack(network.W_rec[draw + d], True, rows.forward[d])
+            _pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])
+            _pack(network.W_in[draw + d], True, rows.input_weights[d])
+        for trajectory in range(0, n_trajectories, K):
+            k = min(K, n_trajectories - trajectory)
+            some = _some(rows, D, D * k)
+            for r in range(D * k):
+                _copy(network.bias[draw + r // k], some.bias[r * P : (r + 1) * P])
+            _forward(network, draw, trajectory, some)
+            _backward(network, draw, trajectory, some)
+            for r in range(D * k):
+                d, j = draw + r // k, trajectory + r % k
+                _logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _some(rows: Rows, D: int, R: int) -> Rows:
+    """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size
     return Rows(
         rows.forward[:D],
         rows.backward[:D],
         rows.input_weights[:D],
-        rows.inputs[: R * rows.input_weights.shape[1]],
         rows.bias[:size],
         rows.x[:size],
+        rows.y[:size],
         rows.value[:size],
         rows.drive[:size],
         rows.start[:size],
-        rows.delta[:size],
         rows.row,
-        rows.squares[:R],
         rows.exponent[:R],
+        rows.since[:R],
+        rows.ignored[:R],
         rows.slopes,
-        rows.activity[:R],
-        rows.activity_exponents[:R],
-        rows.norms[:R],
+        rows.norms,
         rows.norm_exponents[:R],
+        rows.activity,
+        rows.activity_exponents[:R],
+        rows.squares,
         rows.logs,
     )
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _profile_batch(
-    network: Network, D: int, K: int, rows: Rows, out_log_norm: Array, out_log_contribution: Array
-) -> None:
-    """Profiles of several draws, K trajectories of D draws at a time; out (draws, trajectories, T + 1)."""
-    n_draws, n_trajectories, _ = out_log_norm.shape
-    P = rows.row.size
-    for draw in range(0, n_draws, D):
-        draws = min(D, n_draws - draw)
-        for d in range(draws):
-            _pack(network.W_rec[draw + d], True, rows.forward[d])
-            _pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])
-            _pack(network.W_in[draw + d], True, rows.input_weights[d])
-        for trajectory in range(0, n_trajectories, K):
-            trajectories = min(K, n_trajectories - trajectory)
-            some = _some(rows, draws, trajectories)
-            for r in range(draws * trajectories):
-                _copy(network.bias[draw + r // trajectories], some.bias[r * P : (r + 1) * P])
-            _forward(network, draw, trajectory, some)
-            _backward(network, draw, trajectory, some)
-            for r in range(draws * trajectories):
-                d, k = draw + r // trajectories, trajectory + r % trajectories
-                _logs(some, r, out_log_norm[d, k], out_log_contribution[d, k])

@@ -32,6 +32,10 @@ from vgcore._typing import Array
 
 BYTES = 64  # the length of a vector, and the alignment of every row
 
+# A vector is rescaled where its square norm leaves these bounds: far from where its squares or its
+# product with a matrix of any sane size would leave the range of float32.
+LOW, HIGH = 2.0**-100, 2.0**80
+
 # Columns (in vectors) of the blocks of the vector-matrix products, widest first: four or more
 # chains of fused multiply-adds hide their latency. Blocks of eight spill on AVX2, and take 1.4
 # times as long. An element is one sum, in the order of the rows, whatever the block.
@@ -46,6 +50,8 @@ _ROW_TILES = {
     True: ((4, (4, 2, 1)), (2, (8, 4, 2, 1)), (1, (8, 4, 2, 1))),
     False: ((2, (2, 1)), (1, (4, 2, 1))),
 }
+
+_ALONE = ((1, 0), (2, 0), (4, 0), (8, 0), (8, 1))
 
 _CHAINS = 4  # partial results of the largest modulus, whose order does not matter
 
@@ -215,108 +221,125 @@ def _write_vecmat(
 def _write_rows(
     code: _Code,
     X: ir.Value,
-    X_shape: tuple[ir.Value, ir.Value],
     M: ir.Value,
     M_shape: tuple[ir.Value, ir.Value, ir.Value],
+    reverse: ir.Value,
     Y: ir.Value,
-    start: Callable[[ir.Value, ir.Value, int], ir.Value],
-    finish: Callable[[ir.Value, ir.Value], None],
-    end: Callable[[ir.Value, ir.Value, int, ir.Value], ir.Value],
+    squares: ir.Value,
+    R: ir.Value,
+    start: Callable[[ir.Value], ir.Value],
+    end: Callable[[ir.Value, ir.Value], ir.Value],
+    measured: ir.Value,
 ) -> None:
-    """Write Y[r] = X[r, :n] @ M[r // K] for (R, any) X, (D, n, P) M and R = D K rows.
+    """Write Y[r] = X[r, :n] @ M[r // K] for padded (R, P) X and Y, (D, n, P) M and R = D K rows.
 
-    start(line, column, c) is what a sum begins with, end(line, column, c, sum) what is stored of
-    it; line is the row of vectors and column + c the vector in it. finish(row, line) comes after.
+    start(offset) is the vector a sum begins with, end(offset, sum) what is stored of it. squares
+    gets the square norms of the rows of `measured`; returns 1 where one is out of range.
     """
     builder = code.builder
-    rows, stride = X_shape
-    n_matrices, n, P = M_shape
-    M, Y = code.vectors(M), code.vectors(Y)
-    per_matrix = builder.udiv(rows, n_matrices)
+    D, n, P = M_shape
+    M, Y, measured = (code.vectors(array) for array in (M, Y, measured))
+    K = builder.udiv(R, D)
+    last = builder.sub(n, _int(1))
+    outside = code.variable(_int(0))
 
-    def tile(matrix: ir.Value, width: ir.Value, lines: list[ir.Value], column: Any, columns: int) -> None:
-        sources = [code.at(X, builder.mul(line, stride)) for line in lines]
-        offsets = [builder.mul(line, width) for line in lines]
-        sums = [[code.variable(code.zero) for _ in range(columns)] for _ in lines]
-        for offset, totals in zip(offsets, sums, strict=True):
-            for c, total in enumerate(totals):
-                builder.store(start(offset, column, c), total)
+    def tile(
+        matrix: ir.Value,
+        width: ir.Value,
+        rows: list[ir.Value],
+        column: ir.Value,
+        columns: int,
+        first: ir.Value,
+        step: ir.Value,
+    ) -> None:
+        sources = [code.at(X, builder.mul(row, P)) for row in rows]
+        offsets = [
+            [builder.add(builder.add(builder.mul(row, width), column), _int(c)) for c in range(columns)]
+            for row in rows
+        ]
+        sums = [[code.variable(code.zero) for _ in line] for line in offsets]
+        for line, totals in zip(offsets, sums, strict=True):
+            for offset, total in zip(line, totals, strict=True):
+                builder.store(start(offset), total)
         with cgutils.for_range(builder, n) as inner:
-            element = code.at(matrix, builder.mul(inner.index, width), column)
+            index = builder.add(first, builder.mul(inner.index, step))
+            element = code.at(matrix, builder.mul(index, width), column)
             values = [code.load(element, c) for c in range(columns)]
             for source, totals in zip(sources, sums, strict=True):
-                factor = code.spread(builder.load(code.at(source, inner.index)))
+                factor = code.spread(builder.load(code.at(source, index)))
                 for value, total in zip(values, totals, strict=True):
                     code.accumulate(total, factor, value)
-        for offset, totals in zip(offsets, sums, strict=True):
-            for c, total in enumerate(totals):
-                found = end(offset, column, c, builder.load(total))
-                code.store(found, Y, offset, column, c)
+        for line, totals in zip(offsets, sums, strict=True):
+            for offset, total in zip(line, totals, strict=True):
+                code.store(end(offset, builder.load(total)), Y, offset)
 
-    alone = builder.icmp_signed("==", per_matrix, _int(1))
-    for w in (1, 2, 4, 8):
-        this = builder.and_(alone, builder.icmp_signed("==", P, _int(w * code.lanes)))
-        with builder.if_then(this):
-            with cgutils.for_range(builder, n_matrices) as draw:
-                matrix = code.at(M, builder.mul(draw.index, builder.mul(n, _int(w))))
-                tile(matrix, _int(w), [draw.index], 0, w)
-                finish(draw.index, builder.mul(draw.index, _int(w)), _int(w))
-            builder.ret_void()
+    def measure(row: ir.Value, width: ir.Value) -> None:
+        total = code.variable(code.zero)
+        builder.store(code.zero, total)
+        with cgutils.for_range(builder, width) as column:
+            value = code.load(measured, builder.mul(row, width), column.index)
+            code.accumulate(total, value, value)
+        square = code.fold(builder.load(total), builder.fadd)
+        builder.store(square, code.at(squares, row))
+        low, high = (ir.Constant(code.scalar, bound) for bound in (LOW, HIGH))
+        above = builder.fcmp_ordered(">=", square, low)
+        inside = builder.and_(above, builder.fcmp_ordered("<=", square, high))
+        out = builder.zext(builder.not_(inside), ir.IntType(64))
+        builder.store(builder.or_(builder.load(outside), out), outside)
+
+    for size, back in _ALONE:
+        fits = builder.and_(
+            builder.icmp_signed("==", P, _int(size * code.lanes)),
+            builder.icmp_signed("==", reverse, _int(back)),
+        )
+        with builder.if_then(builder.and_(fits, builder.icmp_signed("==", K, _int(1)))):
+            width, order = _int(size), (last, _int(-1)) if back else (_int(0), _int(1))
+            with cgutils.for_range(builder, D) as row:
+                matrix = code.at(M, builder.mul(row.index, builder.mul(n, width)))
+                tile(matrix, width, [row.index], _int(0), size, *order)
+                measure(row.index, width)
+            builder.ret(builder.load(outside))
     width = code.width(P)
-    size = builder.mul(n, width)
+    order = builder.mul(reverse, last), builder.sub(_int(1), builder.mul(_int(2), reverse))
     row_done, column_done = code.variable(_int(0)), code.variable(_int(0))
-    with cgutils.for_range(builder, n_matrices) as draw:
-        matrix = code.at(M, builder.mul(draw.index, size))
-        first = builder.mul(draw.index, per_matrix)
-        stop = builder.add(first, per_matrix)
-        for tile_rows, column_sizes in _ROW_TILES[code.wide]:
-            with code.steps(row_done, stop, tile_rows) as row:
-                lines = [builder.add(row, _int(r)) for r in range(tile_rows)]
+    with cgutils.for_range(builder, D) as draw:
+        matrix = code.at(M, builder.mul(draw.index, builder.mul(n, width)))
+        stop = builder.mul(builder.add(draw.index, _int(1)), K)
+        for count, column_sizes in _ROW_TILES[code.wide]:
+            with code.steps(row_done, stop, count) as row:
+                rows = [builder.add(row, _int(r)) for r in range(count)]
                 builder.store(_int(0), column_done)
                 for columns in column_sizes:
                     with code.steps(column_done, width, columns) as column:
-                        tile(matrix, width, lines, column, columns)
-                for line in lines:
-                    finish(line, builder.mul(line, width), width)
-    builder.ret_void()
+                        tile(matrix, width, rows, column, columns, *order)
+                for line in rows:
+                    measure(line, width)
+    builder.ret(builder.load(outside))
 
 
-def _square_of_row(code: _Code, Y: ir.Value, offset: ir.Value, width: ir.Value) -> ir.Value:
-    """Return the sum of squares of a row of vectors, in the order of `_write_sum_squares`."""
-    total = code.variable(code.zero)
-    code.builder.store(code.zero, total)
-    with cgutils.for_range(code.builder, width) as column:
-        value = code.load(Y, offset, column.index)
-        code.accumulate(total, value, value)
-    return code.fold(code.builder.load(total), code.builder.fadd)
-
-
-def _write_vecmat_rows(
+def _write_push_rows(
     code: _Code,
     X: ir.Value,
-    X_size: ir.Value,
+    _X_size: ir.Value,
     M: ir.Value,
     D: ir.Value,
     n: ir.Value,
     P: ir.Value,
-    begin: ir.Value,
-    _begin_size: ir.Value,
+    reverse: ir.Value,
+    start: ir.Value,
+    _start_size: ir.Value,
     Y: ir.Value,
-    Y_size: ir.Value,
+    _Y_size: ir.Value,
+    squares: ir.Value,
+    R: ir.Value,
 ) -> None:
-    """Write Y[r] = begin[r] + X[r, :n] @ M[r // K]."""
-    begin = code.vectors(begin)
-    R = code.builder.udiv(Y_size, P)
+    """Write Y = start + X @ M row by row, and the square norms of X."""
+    start = code.vectors(start)
     _write_rows(
-        code,
-        X,
-        (R, code.builder.udiv(X_size, R)),
-        M,
-        (D, n, P),
-        Y,
-        start=lambda offset, column, c: code.load(begin, offset, column, c),
-        finish=lambda row, offset, width: None,
-        end=lambda offset, column, c, total: total,
+        *(code, X, M, (D, n, P), reverse, Y, squares, R),
+        start=lambda offset: code.load(start, offset),
+        end=lambda offset, total: total,
+        measured=X,
     )
 
 
@@ -328,6 +351,7 @@ def _write_pull_rows(
     D: ir.Value,
     n: ir.Value,
     P: ir.Value,
+    reverse: ir.Value,
     scale: ir.Value,
     _scale_size: ir.Value,
     Y: ir.Value,
@@ -335,42 +359,14 @@ def _write_pull_rows(
     squares: ir.Value,
     R: ir.Value,
 ) -> None:
-    """Write Y[r] = scale[r] * (X[r, :n] @ M[r // K]), and the square norm of each row of Y."""
-    builder, scale = code.builder, code.vectors(scale)
-
-    def finish(row: ir.Value, offset: ir.Value, width: ir.Value) -> None:
-        square = _square_of_row(code, code.vectors(Y), offset, width)
-        builder.store(square, code.at(squares, row))
-
+    """Write Y = scale * (X @ M) row by row, and the square norms of Y."""
+    scale = code.vectors(scale)
     _write_rows(
-        code,
-        X,
-        (R, P),
-        M,
-        (D, n, P),
-        Y,
-        start=lambda offset, column, c: code.zero,
-        finish=finish,
-        end=lambda offset, column, c, total: builder.fmul(
-            total, code.load(scale, offset, column, c)
-        ),
+        *(code, X, M, (D, n, P), reverse, Y, squares, R),
+        start=lambda offset: code.zero,
+        end=lambda offset, total: code.builder.fmul(total, code.load(scale, offset)),
+        measured=Y,
     )
-
-
-def _write_sum_squares_rows(
-    code: _Code,
-    X: ir.Value,
-    X_size: ir.Value,
-    squares: ir.Value,
-    R: ir.Value,
-) -> None:
-    """Write the sum of the squares of each row of X."""
-    builder, width = code.builder, code.width(code.builder.udiv(X_size, R))
-    X = code.vectors(X)
-    with cgutils.for_range(builder, R) as row:
-        square = _square_of_row(code, X, builder.mul(row.index, width), width)
-        builder.store(square, code.at(squares, row.index))
-    builder.ret_void()
 
 
 def _write_matmat(
@@ -450,6 +446,8 @@ def _routine(
     name = write.__name__.removeprefix("_write")
     element: Any = getattr(arrays[0], "dtype", None)
     for kind, ndim in zip(arrays, ndims, strict=True):
+        if ndim == 0 and isinstance(kind, types.Integer):
+            continue
         fits = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim == ndim
         if not fits or kind.dtype != element or element not in (types.float32, types.float64):
             raise TypingError(
@@ -460,6 +458,9 @@ def _routine(
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         values = []
         for kind, argument in zip(signature.args, args, strict=True):
+            if isinstance(kind, types.Integer):
+                values.append(context.cast(builder, argument, kind, types.int64))
+                continue
             array = context.make_array(kind)(context, builder, argument)
             values += [array.data, *cgutils.unpack_tuple(builder, array.shape, kind.ndim)]
         returned = context.get_value_type(returns) if returns else ir.VoidType()
@@ -483,15 +484,21 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
         y[:] = start + x[: M.shape[0]] @ M
 
-    def _vecmat_rows(X: Array, M: Array, start: Array, Y: Array) -> None:
+    def _push_rows(
+        X: Array, M: Array, reverse: int, start: Array, Y: Array, squares: Array
+    ) -> int:
         D, n, P = M.shape
-        rows = X.reshape(D, Y.size // (D * P), -1)
-        Y[:] = start + (rows[:, :, :n] @ M).ravel()
+        Y[:] = start + (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
+        squares[:] = (X * X).reshape(squares.size, P).sum(axis=1)
+        return int(not ((LOW <= squares) & (squares <= HIGH)).all())
 
-    def _pull_rows(X: Array, M: Array, scale: Array, Y: Array, squares: Array) -> None:
-        _vecmat_rows(X, M, np.zeros_like(Y), Y)
-        Y *= scale
-        _sum_squares_rows(Y, squares)
+    def _pull_rows(
+        X: Array, M: Array, reverse: int, scale: Array, Y: Array, squares: Array
+    ) -> int:
+        D, n, P = M.shape
+        Y[:] = scale * (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
+        squares[:] = (Y * Y).reshape(squares.size, P).sum(axis=1)
+        return int(not ((LOW <= squares) & (squares <= HIGH)).all())
 
     def _matmat(A: Array, B: Array, C: Array) -> None:
         C[:] = A[:, : B.shape[0]] @ B
@@ -502,9 +509,6 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _sum_squares(x: Array) -> Any:
         return (x * x).sum()
 
-    def _sum_squares_rows(X: Array, squares: Array) -> None:
-        squares[:] = (X * X).reshape(squares.size, -1).sum(axis=1)
-
 else:
 
     @intrinsic
@@ -513,21 +517,28 @@ else:
         return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=None)
 
     @intrinsic
-    def _vecmat_rows(typingctx: Any, X: Any, M: Any, start: Any, Y: Any) -> Any:
-        """Set Y[r] = start[r] + X[r, :n] @ M[r // K] for R = D K rows, one after another in 1-D.
+    def _push_rows(
+        typingctx: Any, X: Any, M: Any, reverse: Any, start: Any, Y: Any, squares: Any
+    ) -> Any:
+        """Set Y[r] = start[r] + X[r, :n] @ M[r // K] and squares[r] to the square norm of X[r].
 
-        M is a padded (D, n, P), so that K rows share a matrix; a row of X has n entries or more,
-        one of start and Y has P. Y may be `start`, but not X.
+        X, start and Y hold R = D K rows of P, one after another in 1-D, M is a padded (D, n, P):
+        K rows share a matrix. Y may be `start`, but not X. `reverse` is 1 to take the rows of a
+        matrix from the last to the first. Returns 1 where a square is not within LOW and HIGH.
         """
-        return _routine(_write_vecmat_rows, (X, M, start, Y), (1, 3, 1, 1), returns=None)
+        arrays = (X, M, reverse, start, Y, squares)
+        return _routine(_write_push_rows, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
-    def _pull_rows(typingctx: Any, X: Any, M: Any, scale: Any, Y: Any, squares: Any) -> Any:
-        """Set Y[r] = scale[r] * (X[r, :n] @ M[r // K]) and squares[r] to its square norm.
+    def _pull_rows(
+        typingctx: Any, X: Any, M: Any, reverse: Any, scale: Any, Y: Any, squares: Any
+    ) -> Any:
+        """Set Y[r] = scale[r] * (X[r, :n] @ M[r // K]) and squares[r] to the square norm of Y[r].
 
-        As `_vecmat_rows`, where a row of X, scale and Y has P entries.
+        Arguments and result are as those of `_push_rows`.
         """
-        return _routine(_write_pull_rows, (X, M, scale, Y, squares), (1, 3, 1, 1, 1), returns=None)
+        arrays = (X, M, reverse, scale, Y, squares)
+        return _routine(_write_pull_rows, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
@@ -547,11 +558,6 @@ else:
         return _routine(
             _write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=getattr(x, "dtype", None)
         )
-
-    @intrinsic
-    def _sum_squares_rows(typingctx: Any, X: Any, squares: Any) -> Any:
-        """Set squares[r] to `_sum_squares` of row r of X, where padded rows follow one another."""
-        return _routine(_write_sum_squares_rows, (X, squares), (1, 1), returns=None)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
