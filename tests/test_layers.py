@@ -21,7 +21,7 @@ LAYERS = [
     ["theory.correlation", "theory.spectrum", "theory.random_matrices"],
     ["theory.ginibre", "theory.memory"],
     ["theory"],
-    ["initializers", "kernels.tangent", "kernels.rnn_lanes"],
+    ["initializers", "kernels.tangent"],
     ["cells", "kernels.lyapunov", "kernels.jacobian", "kernels.unrolled"],
     ["profile", "trajectory", "kernels.truncation", "kernels.clipping", "kernels.penalties"],
     ["lyapunov", "jacobian", "remedies.truncation", "remedies.clipping", "remedies.penalties"],

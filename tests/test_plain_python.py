@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import profile
 from vgcore.activations import ACTIVATIONS
+from vgcore.kernels import rnn
 
 pytestmark = [
     pytest.mark.jit_off,
@@ -24,9 +24,9 @@ pytestmark = [
 
 @pytest.fixture(params=["side by side", "one by one"])
 def rows(request, monkeypatch):
-    """Both kernels: few units run in SIMD lanes unless the memory for it is refused."""
+    """Rows are carried side by side unless the memory for it is refused."""
     if request.param == "one by one":
-        monkeypatch.setattr(profile, "SIDE_BY_SIDE_BYTES", 0)
+        monkeypatch.setattr(rnn, "SLOPE_BYTES", 0)
 
 
 @pytest.mark.usefixtures("rows")

@@ -20,12 +20,11 @@ from vgcore.kernels.vectors import (
     _exponent,
     _matmat,
     _max_abs,
-    _piecewise_linear_lanes,
+    _pull_rows,
+    _push_rows,
     _scale_exact,
     _sum_squares,
-    _sum_squares_lanes,
     _vecmat,
-    _vecmat_lanes,
     aligned_zeros,
     padded,
 )
@@ -61,29 +60,13 @@ def sum_squares(x):
 
 
 @njit
-def vecmat_lanes(x, M, start, y):
-    _vecmat_lanes(x, M, start, y)
+def push_rows(X, M, reverse, start, Y, squares):
+    return _push_rows(X, M, reverse, start, Y, squares)
 
 
 @njit
-def sum_squares_lanes(x, bounds, out):
-    return _sum_squares_lanes(x, bounds, out)
-
-
-@njit
-def piecewise_linear_lanes(lines, x, value, slope):
-    _piecewise_linear_lanes(lines, x, value, slope)
-
-
-def in_lanes(*arrays):
-    """Put arrays of one shape side by side: the last axis is the lane."""
-    out = aligned_zeros((*arrays[0].shape, len(arrays)), arrays[0].dtype)
-    out[...] = np.stack(arrays, axis=-1)
-    return out
-
-
-def lane_count(dtype):
-    return 64 // np.dtype(dtype).itemsize
+def pull_rows(X, M, reverse, scale, Y, squares):
+    return _pull_rows(X, M, reverse, scale, Y, squares)
 
 
 def in_padded(array):
@@ -221,64 +204,70 @@ def test_reductions_are_numpys(n, dtype):
         )
 
 
-@compiled
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", SIZES)
-def test_each_lane_of_vecmat_lanes_has_the_bits_of_vecmat(n, dtype):
-    """With a matrix for each lane, and with one for all."""
-    rows = [sample(n, dtype, seed) for seed in range(lane_count(dtype))]
-    x, start = (in_lanes(*(row[which] for row in rows)) for which in (1, 2))
-    for matrices in ([row[0] for row in rows], [rows[0][0]]):
-        y = np.full_like(start, np.nan)
-        vecmat_lanes(x.ravel(), in_lanes(*matrices), start.ravel(), y.reshape(-1))
-        for lane, (_, one_x, one_start) in enumerate(rows):
-            alone = in_padded(one_start)
-            vecmat(one_x, in_padded(matrices[lane % len(matrices)]), alone, alone)
-            assert (y[:, lane] == alone[:n]).all()
+def rows_of(n, dtype, D, K):
+    """D matrices, and K rows of two vectors for each; all padded."""
+    samples = [sample(n, dtype, seed) for seed in range(D * K)]
+    M = in_padded(np.stack([samples[d * K][0] for d in range(D)]))
+    return M, *(in_padded(np.stack([row[which] for row in samples])) for which in (1, 2))
 
 
 @compiled
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", SIZES)
-def test_each_lane_of_sum_squares_lanes_has_the_bits_of_sum_squares(n, dtype):
-    rows = [sample(n, dtype, seed)[1] for seed in range(lane_count(dtype))]
-    out = aligned_zeros(len(rows), dtype)
-    bounds = in_lanes(*[np.array([0, np.inf], dtype)] * len(rows))
-    assert sum_squares_lanes(in_lanes(*rows).ravel(), bounds, out) == 0
-    assert out.tolist() == [sum_squares(in_padded(row)) for row in rows]
+@pytest.mark.parametrize(("D", "K"), [(1, 1), (3, 1), (2, 3), (1, 4), (2, 7), (1, 16)])
+@pytest.mark.parametrize("n", [*SIZES, 40, 90, 100, 270])
+def test_each_of_several_rows_has_the_bits_it_has_alone(n, D, K, dtype):
+    """However many rows share a matrix, and from whichever end its rows are taken."""
+    M, X, start = rows_of(n, dtype, D, K)
+    P = X.shape[1]
+    few = P * np.dtype(dtype).itemsize <= 4 * 64
+    for reverse in (0, 1):
+        Y, squares = np.full_like(X, np.nan), aligned_zeros(D * K, dtype)
+        back = slice(None, None, -1 if reverse and not few else 1)
+        push_rows(X.ravel(), M, reverse, start.ravel(), Y.reshape(-1), squares)
+        assert squares.tolist() == [sum_squares(x) for x in X]
+        zeros, alone = np.zeros_like(start[0]), np.empty_like(Y)
+        for r, x in enumerate(X):
+            matrix = in_padded(M[r // K][back])
+            vecmat(np.ascontiguousarray(x[:n][back]), matrix, start[r], alone[r])
+            assert (Y[r] == alone[r]).all()
+            vecmat(np.ascontiguousarray(x[:n][back]), matrix, zeros, alone[r])
+        pull_rows(X.ravel(), M, reverse, start.ravel(), Y.reshape(-1), squares)
+        assert (start * alone == Y).all()
+        assert squares.tolist() == [sum_squares(y) for y in Y]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sum_squares_lanes_tells_when_any_lane_is_out_of_its_own_bounds(dtype):
-    lanes = lane_count(dtype)
-    x, out = aligned_zeros(3 * lanes, dtype), aligned_zeros(lanes, dtype)
-    x[:] = 2.0
-    for lane in range(lanes):
-        for low, high, value, outside in [
-            (12, 12, 2, 0), (13, 20, 2, 1), (0, 11, 2, 1), (0, 99, np.nan, 1), (0, 99, np.inf, 1),
+@pytest.mark.parametrize("n", SIZES)
+def test_products_of_rows_are_numpys(n, dtype):
+    M, X, start = rows_of(n, dtype, 2, 3)
+    Y, squares = np.empty_like(X), aligned_zeros(6, dtype)
+    exact = (X[:, None, :n].astype(float) @ np.repeat(M, 3, axis=0))[:, 0]
+    size = (np.abs(X[:, None, :n]).astype(float) @ np.abs(np.repeat(M, 3, axis=0)))[:, 0]
+    push_rows(X.ravel(), M, 1, start.ravel(), Y.reshape(-1), squares)
+    assert within_rounding(Y, start + exact, np.abs(start) + size, n).all()
+    pull_rows(X.ravel(), M, 1, start.ravel(), Y.reshape(-1), squares)
+    assert within_rounding(Y, start * exact, np.abs(start) * size, n).all()
+    np.testing.assert_allclose(squares, (Y.astype(float) ** 2).sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_out_of_range_are_told(dtype):
+    M, X, _ = rows_of(5, dtype, 3, 1)
+    M[:] = 0.0
+    M[:, range(5), range(5)] = 1.0
+    zeros, ones = np.zeros(X.size, dtype), np.ones(X.size, dtype)
+    Y, squares = np.empty(X.size, dtype), aligned_zeros(3, dtype)
+    edge = 60.0 if dtype == "float32" else 220.0
+    for r in range(3):
+        for value, outside in [
+            (2.0**-40, 0), (2.0**30, 0), (0.0, 1), (2.0**-edge, 1), (2.0**edge, 1), (np.nan, 1),
+            (np.inf, 1),
         ]:  # fmt: skip
-            bounds = in_lanes(*[np.array([12, 12], dtype)] * lanes)
-            bounds[:, lane] = low, high
-            x[lane] = value
-            assert sum_squares_lanes(x, bounds, out) == outside
-            x[lane] = 2.0
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", SIZES)
-def test_piecewise_linear_lanes_changes_only_lanes_that_have_lines(n, dtype):
-    lanes = lane_count(dtype)
-    x = in_lanes(*(sample(n, dtype, seed)[1] for seed in range(lanes)))
-    x[0, :4] = 0.0, -0.0, np.inf, -1.0
-    lines = in_lanes(*[np.array([0.25, 3.0], dtype)] * lanes)
-    lines[:, ::2] = np.nan
-    value, slope = np.full_like(x, 7.0), np.full_like(x, 8.0)
-    piecewise_linear_lanes(lines, x.ravel(), value.reshape(-1), slope.reshape(-1))
-    assert (value[:, ::2] == 7.0).all()
-    assert (slope[:, ::2] == 8.0).all()
-    expected = np.where(x > 0, 3.0, 0.25)
-    assert (slope[:, 1::2] == expected[:, 1::2]).all()
-    assert (value[:, 1::2] == (expected * x).astype(dtype)[:, 1::2]).all()
+            X[:, :5] = 1.0
+            X[r, :5] = value
+            assert push_rows(X.ravel(), M, 0, zeros, Y, squares) == outside
+            if np.isfinite(value):
+                assert pull_rows(X.ravel(), M, 0, ones, Y, squares) == outside
 
 
 def test_max_abs_finds_an_infinity_of_either_sign():

@@ -359,8 +359,8 @@ def gradient_profile(
     (Pascanu et al. 2013, eqs. 3-4). Without burn-in the last lag has k = 0, where x_0 does not
     depend on W_rec: -inf. States and gradients are rescaled by powers of two, so that no horizon
     overflows or underflows. Time O(n_draws n_trajectories n_steps N^2); memory, besides the result,
-    one (n_steps, N) array a thread; where several trajectories or draws are worked on side by side
-    64 bytes times n_steps N, and at most 256 MiB.
+    one (n_steps, N) array a thread for each of the trajectories or draws carried side by side, at
+    most 16 and, if there are two, 256 MiB.
 
     Examples
     --------

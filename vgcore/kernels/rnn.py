@@ -6,7 +6,7 @@ product with the matrix they share is one of matrices. Row r of a vector has its
 
 Each state and each gradient is held as a vector times a power of two, so that neither overflows nor
 underflows at any horizon. Scaling by a power of two rounds nothing. The entries of one vector share
-the power: one that falls 2**1074 below the largest is lost.
+the power: one that falls 2**800 (float32: 2**100) below the largest is lost.
 
 P is N padded to whole vectors, T is n_steps. D draws have K trajectories each side by side, R = D K
 rows.
@@ -24,9 +24,8 @@ from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.vectors import (
     BYTES,
-    HIGH,
-    LOW,
     _exponent,
+    _in_range,
     _max_abs,
     _normalise,
     _pull_rows,
@@ -85,15 +84,17 @@ class Rows(NamedTuple):
     since: Integers  # (R,)
     ignored: Array  # (R,)
     slopes: Array  # (T, R P)
-    norms: Array  # (T + 1, R)
+    norms: Array  # (T + 1, R): square norms over 4**norm_exponents
     norm_exponents: Array  # (R, T + 1)
-    activity: Array  # (T + 2, R): square norms over 4**exponents by lag, and a place for earlier ones
+    activity: Array  # (T + 2, R): by lag, and a last place for what comes before
     activity_exponents: Array  # (R, T + 2)
     squares: Array  # (T + 1,), and so is the next
     logs: Array
 
 
-def rows_side_by_side(n: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int) -> tuple[int, int]:
+def rows_side_by_side(
+    n: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int
+) -> tuple[int, int]:
     """Return how many draws, and how many trajectories of each, are carried side by side."""
     P = padded(n, dtype)
     width = P * dtype.itemsize // BYTES
@@ -163,7 +164,7 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     x is rescaled in place where s is not in range.
     """
     square = _sum_squares(x)
-    if not LOW <= square <= HIGH:
+    if not _in_range(square, x):
         if square == 0.0 and _max_abs(x) == 0.0:
             return square, 0
         exponent += _normalise(x)
@@ -218,13 +219,13 @@ def _activate_far(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _has_left(exponent: int, n: int, square: float) -> bool:
-    """Whether the square norm of its activity says that a state has left its range."""
-    if exponent == 0:
-        return not LOW <= square <= HIGH
+def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
+    """Whether the square norm of its activity says that the state 2**exponent x left its range."""
+    if not _in_range(square, x):
+        return True
     if exponent < 0:
-        return not LOW <= square <= min(HIGH, np.ldexp(1.0, 2 * (_NEAR - exponent)))
-    return not max(LOW, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1))) <= square <= HIGH
+        return bool(square > np.ldexp(1.0, 2 * (_NEAR - exponent)))
+    return bool(exponent > 0 and square < n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
@@ -287,14 +288,14 @@ def _settle(
             square = _activate_row(
                 activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
             )
-        if _has_left(exponent, n, square):
+        if _has_left(x[part], exponent, n, square):
             exponent = _rescale_state(x[part], exponent, near_zero, far)
             exponents[r] = exponent
             square = _activate_row(
                 activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
             )
         again |= exponent != 0
-        if not LOW <= square <= HIGH:
+        if not _in_range(square, row):
             again = True
             _copy(value[part], row)
             square, exponent = _scaled_squares(row, exponent)
@@ -324,15 +325,6 @@ def _meet_drive(rows: Rows) -> bool:
     return moved
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _turns(matrices: Array) -> int:
-    """Return 2 where each second step takes the rows of a matrix backwards, else 1.
-
-    What does not fit the first cache is found there in part if the rows used last come first.
-    """
-    return 2 if matrices[0].nbytes > _MATRIX_BYTES else 1
-
-
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
     """Set the drive of each row to W_in u_t + b; return whether one is not zero."""
@@ -359,7 +351,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
     """
     near_zero, far, activation = network.near_zero, network.far, network.activation
     n, R, P = network.bias.shape[1], rows.exponent.size, rows.row.size
-    burn_in, n_steps, turns = network.burn_in, rows.slopes.shape[0], _turns(rows.forward)
+    burn_in, n_steps = network.burn_in, rows.slopes.shape[0]
     x, y, value = rows.x, rows.y, rows.value
     _place(network.initial_state, draw, trajectory, rows, x)
     rows.exponent[:] = 0
@@ -373,7 +365,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         _clear_padding(value, n, P)
         if t == 0 or network.inputs.shape[2] > 1:
             driven = _set_drive(network, draw, trajectory, t, rows)
-        turn, start = t % turns, rows.drive
+        turn, start = t % 2, rows.drive
         if careful or _push_rows(value, rows.forward, turn, start, y, squares):
             careful = _settle(
                 *(activation, near_zero, far, n, lag, x, rows.row, value, slope),
@@ -392,7 +384,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
 
     Sets norms 4**norm_exponents to ||delta||^2 at each lag.
     """
-    n_steps, P, turns = rows.slopes.shape[0], rows.row.size, _turns(rows.backward)
+    n_steps, P = rows.slopes.shape[0], rows.row.size
     delta, product, exponents, since = rows.x, rows.y, rows.exponent, rows.since
     _place(network.loss_gradient, draw, trajectory, rows, delta)
     exponents[:] = 0
@@ -404,11 +396,11 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         squares = rows.norms[lag][: exponents.size]
         if lag > 0:
             slope = rows.slopes[n_steps - lag][: delta.size]
-            outside = _pull_rows(delta, rows.backward, lag % turns, slope, product, squares) != 0
+            outside = _pull_rows(delta, rows.backward, lag % 2, slope, product, squares) != 0
             delta, product = product, delta
         if outside:
             for r in range(exponents.size):
-                if not LOW <= squares[r] <= HIGH:
+                if not _in_range(squares[r], delta):
                     part = slice(r * P, (r + 1) * P)
                     squares[r], exponent = _scaled_squares(delta[part], exponents[r])
                     if exponent != exponents[r]:

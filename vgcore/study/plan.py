@@ -7,13 +7,17 @@ begun on one machine goes on, part by part, on another.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
-from vgcore.kernels.rnn import SLOPE_BYTES
+from vgcore.kernels.rnn import rows_side_by_side
+from vgcore.kernels.vectors import padded
 from vgcore.study.config import FACTORS, SIZES, Condition, Study
 
 if TYPE_CHECKING:
@@ -171,9 +175,10 @@ def draw_bytes(condition: Condition) -> int:
 
 
 def scratch_bytes(condition: Condition) -> int:
-    """Memory for the slopes of the draw in hand, or of those side by side in 64-byte vectors."""
-    slopes = condition.n_steps * condition.n_hidden
-    return 64 * slopes if 64 * slopes <= SLOPE_BYTES else 8 * slopes
+    """Memory for the slopes of the draws carried side by side."""
+    N, dtype, n_steps = condition.n_hidden, np.dtype(condition.dtype), condition.n_steps
+    rows = math.prod(rows_side_by_side(N, dtype, condition.n_trajectories, n_steps))
+    return rows * n_steps * padded(N, dtype) * dtype.itemsize
 
 
 def _n_inputs(condition: Condition) -> int:
