@@ -7,7 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
-from vgcore.kernels.rnn import LN2, _pack
+from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,
@@ -164,7 +164,7 @@ def _singular_values_lane(
     product: Array,
     out: Array,
 ) -> None:
-    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, N).
+    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, P).
 
     Scratch: R and product (N, P), powers (2, N), mixing (N, N).
     """
@@ -173,8 +173,6 @@ def _singular_values_lane(
     for _ in range(burn_in):
         _advance(network, motion)
     side, rank = 0, n
-    _pack(start, False, frame.rows[side])
-    _orthonormalise_frame(frame, side, rank)
     R[:] = 0.0
     powers[:] = 0
     for i in range(n):
@@ -185,7 +183,7 @@ def _singular_values_lane(
         else:
             motion.slope[:] = 1.0  # W^T of the last step, and no more
         if t == 0:
-            _scale_frame(frame, side, rank, motion.slope)
+            _scale_frame(start, motion.slope, frame, side, rank)
         else:
             _carry_frame(motion, motion.slope, True, frame, side, rank)
             side = 1 - side
