@@ -25,7 +25,7 @@ from vgcore.kernels.vectors import _exponent, _max_abs, _scale_exact
 _LOW, _HIGH = 2.0**-100, 2.0**100
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _rescale(rows: Array) -> int:
     """Multiply rows by 2**-e so that they stay in range; return e."""
     largest = _max_abs(rows)
@@ -36,7 +36,7 @@ def _rescale(rows: Array) -> int:
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _accumulate(frame: Frame, rows: int, shift: int, growth: Array, powers: Integers) -> None:
     """Multiply the growth[i] 2**powers[i] of each row by its diagonal entry of L.
 
@@ -78,18 +78,19 @@ def _exponents_lane(
     """
     rank, side = start.shape[0], 0
     motion = _begin(network, draw, motion)
-    for _ in range(burn_in):
-        _advance(network, motion)
     growth[:] = 1.0
     powers[:] = 0
     measured, begin = 0, start
     for segment in range(segments.size):
         steps, shift, factored = segments[segment], 0, False
-        for t in range(steps + 1 if steps > 0 else 0):
+        # the steps of the state alone are those of the first segment with t < 0
+        for t in range(-burn_in if segment == 0 else 0, steps + 1 if steps > 0 else 0):
             if t < steps:
                 _advance(network, motion)
             else:
                 motion.slope[:] = 1.0  # W^T of the last step, and no more
+            if t < 0:
+                continue
             if t == 0:
                 _scale_frame(begin, motion.slope, frame, side, rank)
             else:

@@ -176,7 +176,7 @@ def _advance(network: Network, motion: Motion) -> None:
     motion.status[1] = time + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _factor_frame(frame: Frame, side: int, m: int) -> int:
     """Eliminate in the m rows of a frame; return their rank.
 
@@ -205,7 +205,7 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
     return rank
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _orthonormalise_frame(frame: Frame, side: int, rank: int) -> None:
     """Make the `rank` rows of a frame orthonormal."""
     for r in range(rank):
@@ -213,7 +213,7 @@ def _orthonormalise_frame(frame: Frame, side: int, rank: int) -> None:
     _orthonormalise(frame.rows[side, :rank], frame.L, frame.diagonal, frame.sums)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _scale_frame(source: Array, slope: Array, frame: Frame, side: int, rank: int) -> None:
     """Set the `rank` rows of a frame to those of `source` times diag(slope)."""
     for r in range(rank):
@@ -221,7 +221,7 @@ def _scale_frame(source: Array, slope: Array, frame: Frame, side: int, rank: int
             frame.rows[side, r, c] = source[r, c] * slope[c]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _carry_frame(
     motion: Motion, slope: Array, factored: bool, frame: Frame, side: int, rank: int
 ) -> None:
