@@ -85,11 +85,11 @@ def lyapunov_exponents(
     -----
     The method of Benettin et al. [1]_, which Geist et al. [2]_ recommend with a QR factorisation
     of the frame every `qr_interval` steps: exponent i is the mean of ln |R_ii|. Engelken et al.
-    [3]_ apply it to random networks. Here the frame is factored by Gaussian elimination in between,
-    as Rutishauser [4]_ did with the QR algorithm, and made orthonormal at both ends of the
-    measurement alone. Both keep the spaces that the first 1, 2, 3 ... vectors span, so the exponents
-    are the same, at any number of steps, to rounding. The work is done in float64 whatever the
-    dtype of the cell, with the weights as they are: float32 would lose the small exponents.
+    [3]_ apply it to random networks. Here the frame is factored by Gaussian elimination instead, as
+    Rutishauser [4]_ did before there was a QR algorithm, and made orthonormal at both ends of the
+    measurement alone. Both keep the spaces that the first 1, 2, 3 ... vectors span, so the
+    exponents are the same to rounding, however few the steps. The work is done in float64 whatever
+    the dtype of the cell, with the weights as they are: float32 would lose the small exponents.
 
     Their sum is that of ln |det W| and the mean of sum_j ln s'(x_j), to 1e-10 a unit and better
     if W can be inverted at all, also with saturated units, whose slopes may span the range of a
