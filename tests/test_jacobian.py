@@ -6,6 +6,8 @@ import mpmath
 import naive
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import vgcore as vg
 from vgcore.activations import ACTIVATIONS
@@ -139,6 +141,39 @@ def test_log_singular_values_are_those_of_many_digits(n, gain, n_steps, digits):
     for d in range(2):
         expected = exact_log_singular_values(cell.W_rec[d], x[d], n_steps, digits)
         np.testing.assert_allclose(found[d], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "gain", "spread", "n_steps"), [
+    (2, 5.0, 30.0, 4), (3, 20.0, 10.0, 3), (8, 3.0, 5.0, 6), (8, 20.0, 1.0, 4),
+    (17, 2.0, 9.0, 5), (17, 50.0, 3.0, 2), (32, 1.5, 1.0, 4), (32, 4.0, 5.0, 2),
+])  # fmt: skip
+def test_the_whole_graded_spectrum_is_resolved(n, gain, spread, n_steps):
+    """To 1e-10, where 1e-6 is promised, though it may span 100 orders of magnitude and more."""
+    cell = vg.RNN.draw(1, n, gain=gain, rng=3)
+    x = spread * np.random.default_rng(1).standard_normal(n)
+    found = vg.log_singular_values(cell, n_steps, initial_state=x, rng=1)[0]
+    expected = exact_log_singular_values(cell.W_rec[0], x, n_steps, 700)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+@given(
+    n=st.integers(1, 20), n_steps=st.integers(1, 6), seed=st.integers(0, 99),
+    factor=st.floats(1e-40, 1e40),
+)  # fmt: skip
+def test_scaling_and_turning_linear_cells(n, n_steps, seed, factor):
+    """Singular values of (c W)^t are c^t times those of W^t; those of (Q W Q^T)^t, W^T^t the same.
+
+    W has integer entries and Q permutes, so that nothing is rounded on the way to the kernel.
+    """
+    rng = np.random.default_rng(seed)
+    W = rng.integers(-9, 10, size=(n, n)) + 20.0 * np.eye(n)
+    factor = np.exp2(np.round(np.log2(factor)))
+    shuffle = rng.permutation(n)
+    cells = vg.RNN([W, factor * W, W[np.ix_(shuffle, shuffle)], W.T], activation="linear")
+    plain, *others = vg.log_singular_values(cells, n_steps, rng=1)
+    shifts = (n_steps * np.log(factor), 0.0, 0.0)
+    for found, shift in zip(others, shifts, strict=True):
+        np.testing.assert_allclose(found, plain + shift, rtol=0, atol=1e-9)
 
 
 def test_slopes_at_the_end_of_the_range_keep_their_singular_values():

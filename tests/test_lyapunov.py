@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import naive
 import numpy as np
 import pytest
@@ -45,6 +46,89 @@ def test_sum_of_exponents_is_log_determinant_and_mean_log_slopes(n):
         cell, 50, initial_state=x0, burn_in=3, tangent_burn_in=4, rng=1
     ).sum(axis=1)
     assert np.abs(found - sum_rule(cell, x0, 50, skip=7)).max() < 1e-11 * n
+
+
+@pytest.mark.parametrize("init", ["gaussian", "orthogonal", "identity"])
+@pytest.mark.parametrize("gain", [0.1, 1.0, 5.0, 50.0, 100.0])
+@pytest.mark.parametrize("n", [5, 16, 64, 100])
+def test_the_sum_holds_at_any_gain(n, gain, init):
+    """Few steps, since the oracle's states part from those of the kernel where they are chaotic."""
+    cell = vg.RNN.draw(2, n, gain=gain, init=init, rng=n)
+    x0 = np.random.default_rng(1).standard_normal(n)
+    found = vg.lyapunov_exponents(cell, 3, initial_state=x0, rng=1).sum(axis=1)
+    assert np.abs(found - sum_rule(cell, x0, 3)).max() < 1e-11 * n
+
+
+def exact_exponents(W, x, n_steps, start, digits):
+    """Exponents of an autonomous tanh network by Gram-Schmidt in as many digits as it takes."""
+    with mpmath.workdps(digits):
+
+        def orthonormalise(rows):
+            done, norms = [], []
+            for row in rows:
+                for q in done:
+                    row = row - (row * q.T)[0] * q
+                norms.append(mpmath.norm(row))
+                done.append(row / norms[-1])
+            return done, norms
+
+        W, x = mpmath.matrix(W.tolist()), mpmath.matrix(x.tolist())
+        frame, _ = orthonormalise([mpmath.matrix([row]) for row in start.tolist()])
+        logs = np.zeros(len(frame))
+        for _ in range(n_steps):
+            step = mpmath.diag([mpmath.sech(v) ** 2 for v in x]) * W.T
+            x = W * mpmath.matrix([mpmath.tanh(v) for v in x])
+            frame, norms = orthonormalise([row * step for row in frame])
+            logs += [float(mpmath.log(norm)) for norm in norms]
+        return np.sort(logs / n_steps)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("n", "gain", "digits"),
+    [(2, 1.5, 60), (3, 20.0, 400), (8, 0.5, 60), (8, 100.0, 2000), (17, 3.0, 200)],
+)
+def test_exponents_are_those_of_many_digits(n, gain, digits):
+    """Each of them, not their sum alone; at a gain of 100 they span 300 nats a step."""
+    cell = vg.RNN.draw(2, n, gain=gain, rng=3)
+    x0 = np.random.default_rng(1).standard_normal((2, n))
+    found = vg.lyapunov_exponents(cell, 5, initial_state=x0, rng=4)
+    for d in range(2):
+        expected = exact_exponents(cell.W_rec[d], x0[d], 5, start_frame(4, n, n), digits)
+        np.testing.assert_allclose(found[d], expected, rtol=1e-12, atol=1e-12)
+
+
+@given(n=st.integers(1, 24), seed=st.integers(0, 99), factor=st.floats(1e-50, 1e50))
+def test_scaling_a_linear_cell_shifts_its_exponents(n, seed, factor):
+    """By ln c; and transposing it or permuting its units leaves their sum, ln |det W|, alone."""
+    W = vg.draw_weights("gaussian", 1, n, rng=seed)[0]
+    shuffle = np.random.default_rng(seed).permutation(n)
+    cells = vg.RNN([W, factor * W, W.T, W[np.ix_(shuffle, shuffle)]], activation="linear")
+    plain, scaled, transposed, permuted = vg.lyapunov_exponents(cells, 20, rng=1)
+    np.testing.assert_allclose(scaled, plain + np.log(factor), rtol=0, atol=1e-9)
+    sums = plain.sum(), transposed.sum(), permuted.sum()
+    np.testing.assert_allclose(sums, np.linalg.slogdet(W)[1], rtol=0, atol=1e-11 * n)
+
+
+@pytest.mark.parametrize("n", [16, 40])
+def test_worst_case_of_partial_pivoting_is_met_without_harm(n):
+    """Wilkinson's matrix, whose elimination grows by 2^(n-1), as one step from the identity."""
+    wilkinson = np.tril(-np.ones((n, n)), -1) + np.eye(n)
+    wilkinson[:, -1] = 1.0
+    cell = vg.RNN([wilkinson, wilkinson.T], activation="linear")
+    found = vg.lyapunov_exponents(cell, 200, rng=1).sum(axis=1)
+    np.testing.assert_allclose(found, np.linalg.slogdet(cell.W_rec)[1], rtol=0, atol=1e-10 * n)
+
+
+@pytest.mark.parametrize("gain", [1e3, 1e5])
+def test_units_so_saturated_that_their_slopes_vanish_give_minus_infinity(gain):
+    cell = vg.RNN.draw(3, 20, gain=gain, rng=1)
+    x0 = np.random.default_rng(1).standard_normal((3, 20))
+    found = vg.lyapunov_exponents(cell, 6, initial_state=x0, rng=1)
+    for d in range(3):
+        states = naive.rnn_states(cell.W_rec[d], None, 0.0, "tanh", None, x0[d], 6)
+        alive = min((np.abs(x) < 350.0).sum() for x in states[:-1])
+        assert np.isfinite(found[d]).sum() <= alive
+        assert not np.isnan(found[d]).any()
 
 
 @pytest.mark.parametrize("input_variance", [40.0, 200.0, 1e3])
