@@ -35,6 +35,8 @@ class Row:
         By implementation; "reference" is a fixed piece of arithmetic timed beside them.
     flop : float or None
         Floating-point operations of one call.
+    intensity : float or None
+        Operations for each byte of a matrix loaded.
     bound : Bound or None
         The limit of the machine for it.
     """
@@ -43,6 +45,7 @@ class Row:
     case: Case
     seconds: Mapping[str, list[float]]
     flop: float | None = None
+    intensity: float | None = None
     bound: Bound | None = None
 
     @property
@@ -196,6 +199,7 @@ def load(path: Path) -> Run:
                 Case(**row["case"]),
                 {name: [float(t) for t in times] for name, times in row["seconds"].items()},
                 row["flop"],
+                row["intensity"],
                 row["bound"] and Bound(**row["bound"]),
             )
             for row in stored["rows"]

@@ -79,11 +79,11 @@ def measure_row(operation: Operation, case: Case, rounds: int, found: Limits) ->
     calls = operation.callables(case, operation.implementations())
     calls[REFERENCE] = limits.reference()
     seconds = timing.interleaved(calls, rounds, always=(OURS, REFERENCE))
-    bound = flop = None
+    bound = flop = intensity = None
     if operation.flop is not None and operation.working_set is not None:
-        flop = operation.flop(case)
-        bound = found.bound(case.dtype, operation.working_set(case), operation.intensity(case))
-    return Row(operation.name, case, seconds, flop, bound)
+        flop, intensity = operation.flop(case), operation.intensity(case)
+        bound = found.bound(case.dtype, operation.working_set(case), intensity)
+    return Row(operation.name, case, seconds, flop, intensity, bound)
 
 
 def extras(say: Callable[[str], None]) -> dict[str, Any]:
