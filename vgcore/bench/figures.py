@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -15,7 +16,7 @@ from vgcore.bench import timing
 from vgcore.bench.limits import Limits
 from vgcore.bench.operations import OURS
 from vgcore.bench.record import REFERENCE, Row, Run
-from vgcore.figures import PALETTE, RC, Style
+from vgcore.figures import PALETTE, RC, Style, series_styles
 
 # An implementation keeps its colour and marker in every figure.
 IMPLEMENTATIONS = {
@@ -33,15 +34,27 @@ class Panel(NamedTuple):
     rows: list[Row]
 
 
+def _name(row: Row) -> str:
+    """Operation, and trajectories where there are several."""
+    many = row.case.n_trajectories
+    return f"{row.operation}, {many} trajectories" if many > 1 else row.operation
+
+
+def _by_dtype(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """Rows by dtype and then by name."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        found.setdefault(row.case.dtype, {}).setdefault(_name(row), []).append(row)
+    return found
+
+
 def panels(run: Run) -> list[Panel]:
     """Operations with a peer and two sizes or more, by dtype and number of trajectories."""
     found: dict[str, list[Row]] = {}
     for row in run.rows:
         if row.ratio is None:
             continue
-        many = row.case.n_trajectories
-        more = f", {many} trajectories" if many > 1 else ""
-        found.setdefault(f"{row.operation}{more}, {row.case.dtype}", []).append(row)
+        found.setdefault(f"{_name(row)}, {row.case.dtype}", []).append(row)
     return [
         Panel(title, sorted(rows, key=lambda row: row.case.n_hidden))
         for title, rows in found.items()
@@ -78,16 +91,20 @@ def plot_time(rows: Sequence[Row], ax: Axes) -> Axes:
             zorder=3 if name == OURS else 2,
         )
     ax.set_yscale("log")
+    _plain(ax.yaxis)
     _sizes(ax, rows)
     stepwise = any(row.case.n_steps for row in rows)
     ax.set_ylabel("µs a draw and step" if stepwise else "µs a draw")
     return ax
 
 
-def plot_ratio(groups: Mapping[str, Sequence[Row]], ax: Axes) -> Axes:
+def plot_ratio(
+    groups: Mapping[str, Sequence[Row]], ax: Axes, *, styles: Mapping[str, Style]
+) -> Axes:
     """Time of the fastest peer over that of vgcore against N, with a line at 1."""
     ax.axhline(1.0, color="#222222", linewidth=1.2, linestyle="--", zorder=1)
-    for (name, rows), (colour, marker) in zip(groups.items(), PALETTE, strict=False):
+    for name, rows in groups.items():
+        colour, marker = styles[name].colour, styles[name].marker
         found = np.array([row.ratio for row in rows])
         low, value, high = found.T
         reach = np.nan_to_num([value - low, high - value])
@@ -105,11 +122,17 @@ def plot_ratio(groups: Mapping[str, Sequence[Row]], ax: Axes) -> Axes:
     return ax
 
 
-def plot_roofline(rows: Sequence[Row], limits: Limits, dtype: str, ax: Axes) -> Axes:
+def plot_roofline(
+    groups: Mapping[str, Sequence[Row]],
+    limits: Limits,
+    dtype: str,
+    ax: Axes,
+    *,
+    styles: Mapping[str, Style],
+) -> Axes:
     """GFLOP/s against operations a byte loaded, below the limits of the machine."""
-    points = [row for row in rows if row.case.dtype == dtype and row.flops and row.bound]
-    xs = np.array([row.intensity for row in points])
-    low, high = (xs.min() / 2, xs.max() * 2) if points else (0.1, 10)
+    xs = np.array([row.intensity for rows in groups.values() for row in rows])
+    low, high = (xs.min() / 4, xs.max() * 2) if len(xs) else (0.1, 10)
     x = np.geomspace(low, high, 200)
     peak = limits.multiply_add[dtype]
     levels = {limits.level(size): limits.bandwidth_of(size) for size in limits.bytes_loaded}
@@ -127,12 +150,8 @@ def plot_roofline(rows: Sequence[Row], limits: Limits, dtype: str, ax: Axes) -> 
         "multiply-adds", (x[-1], peak / 1e9), xytext=(0, 4), textcoords="offset points",
         fontsize=8, ha="right",
     )  # fmt: skip
-    groups: dict[str, list[Row]] = {}
-    for row in points:
-        many = row.case.n_trajectories
-        more = f", {many} trajectories" if many > 1 else ""
-        groups.setdefault(row.operation + more, []).append(row)
-    for (name, some), (colour, marker) in zip(groups.items(), PALETTE, strict=False):
+    for name, some in groups.items():
+        colour, marker = styles[name].colour, styles[name].marker
         xs = np.array([row.intensity for row in some])
         ys = np.array([row.flops for row in some], dtype=np.float64) / 1e9
         ax.plot(xs, ys, linestyle="none", marker=marker, color=colour, markersize=6, label=name)
@@ -144,9 +163,8 @@ def plot_roofline(rows: Sequence[Row], limits: Limits, dtype: str, ax: Axes) -> 
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    _plain(ax.xaxis)
+    _plain(ax.yaxis)
     ax.set_title(dtype)
     ax.set_xlabel("operations a byte loaded")
     ax.set_ylabel("GFLOP/s")
@@ -177,15 +195,17 @@ def plot_threads(scalings: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
 
 
 def plot_draws(points: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
-    """Microseconds a draw against the number of draws: level where time is linear."""
-    draws = [point["draws"] for point in points]
-    ax.plot(
-        draws, [1e6 * p["seconds"] / p["draws"] for p in points], marker="o", color=PALETTE[0][0]
-    )
+    """Seconds against the number of draws, and the line of proportion through the last."""
+    draws = np.array([point["draws"] for point in points])
+    seconds = np.array([point["seconds"] for point in points])
+    ax.plot(draws, seconds[-1] * draws / draws[-1], color="#222222", linestyle="--", linewidth=1)
+    ax.plot(draws, seconds, marker="o", color=PALETTE[0][0])
     ax.set_xscale("log")
-    ax.set_ylim(bottom=0)
+    ax.set_yscale("log")
+    _plain(ax.xaxis)
+    _plain(ax.yaxis)
     ax.set_xlabel("draws")
-    ax.set_ylabel("µs a draw, the whole study")
+    ax.set_ylabel("seconds, the whole study")
     return ax
 
 
@@ -194,7 +214,8 @@ def plot_memory(points: Sequence[Mapping[str, Any]], ax: Axes) -> Axes:
     draws = [point["draws"] for point in points]
     ax.plot(draws, [p["peak_bytes"] / 1e6 for p in points], marker="s", color=PALETTE[2][0])
     ax.set_xscale("log")
-    ax.set_ylim(bottom=0)
+    _plain(ax.xaxis)
+    ax.set_ylim(0, 1.2 * max(p["peak_bytes"] / 1e6 for p in points))
     ax.set_xlabel("draws")
     ax.set_ylabel("peak memory, MB")
     return ax
@@ -227,24 +248,25 @@ def time_figure(found: Sequence[Panel]) -> Figure:
 
 def ratio_figure(found: Sequence[Panel]) -> Figure:
     """Ratio to the fastest peer against N, one panel a dtype."""
-    by_dtype: dict[str, dict[str, list[Row]]] = {}
-    for panel in found:
-        name, _, dtype = panel.title.rpartition(", ")
-        by_dtype.setdefault(dtype, {})[name] = panel.rows
+    rows = [row for panel in found for row in panel.rows]
+    styles = series_styles(list(dict.fromkeys(map(_name, rows))))
     return _figure(
-        [lambda ax, d=d, g=g: plot_ratio(g, ax).set_title(d) for d, g in by_dtype.items()],
-        each=True,
+        [
+            lambda ax, d=d, g=g: plot_ratio(g, ax, styles=styles).set_title(d)
+            for d, g in _by_dtype(rows).items()
+        ]
     )
 
 
 def roofline_figure(run: Run) -> Figure:
     """Rooflines, one panel a dtype."""
+    rows = [row for row in run.rows if row.flops and row.bound]
+    styles = series_styles(list(dict.fromkeys(map(_name, rows))))
     return _figure(
         [
-            lambda ax, d=d: plot_roofline(run.rows, run.limits, d, ax)
-            for d in run.limits.multiply_add
+            lambda ax, d=d, g=g: plot_roofline(g, run.limits, d, ax, styles=styles)
+            for d, g in _by_dtype(rows).items()
         ],
-        each=True,
         height=4.4,
     )
 
@@ -273,9 +295,8 @@ def _figure(
     n_columns: int = 2,
     height: float = 3.4,
     legend: bool = True,
-    each: bool = False,
 ) -> Figure:
-    """Panels side by side; one legend below, or one in `each` panel."""
+    """Panels side by side, with one legend below."""
     n_columns = min(n_columns, len(plots))
     n_rows = -(-len(plots) // n_columns)
     with rc_context(RC):
@@ -285,11 +306,9 @@ def _figure(
         axes = list(figure.subplots(n_rows, n_columns, squeeze=False).flat)
         for ax, plot in zip(axes, plots):
             plot(ax)
-            if legend and each:
-                ax.legend(fontsize=8)
         for ax in axes[len(plots) :]:
             ax.remove()
-        if legend and not each:
+        if legend:
             keys = {
                 label: handle
                 for ax in figure.axes
@@ -297,7 +316,7 @@ def _figure(
             }
             names = sorted(keys, key=_place)
             figure.legend(
-                [keys[n] for n in names], names, loc="outside lower center", ncols=4, fontsize=9
+                [keys[n] for n in names], names, loc="outside lower center", ncols=3, fontsize=9
             )
     return figure
 
@@ -311,6 +330,12 @@ def _sizes(ax: Axes, rows: Sequence[Row]) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_xlabel("N")
+
+
+def _plain(axis: Axis) -> None:
+    """Write the numbers of a logarithmic axis out."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:

@@ -35,10 +35,10 @@ def write_page(run: Run, folder: Path) -> Path:
     run.table().to_csv(folder / "benchmarks.csv", index=False)
     content = {
         "title": "vgcore against NumPy, PyTorch and JAX",
-        "machine": f"{run.machine['cpu']}, {run.machine['threads']} threads",
+        "machine": text.machine_line(run),
         "trial": run.size != SIZES[-1],
         "size": run.size,
-        "targets": (("target", "measured", ""), list(targets.outcomes(run))),
+        "targets": (targets.Outcome._fields, list(targets.outcomes(run))),
         "losses": list(text.loss_lines(run)),
         "not_installed": run.not_installed,
         "speed": (text.HEAD, [text.cells(row) for row in run.rows]),
@@ -192,11 +192,11 @@ def _drawings(run: Run, folder: Path) -> list[Drawing]:
             lambda: figures.scaling_figure(run),
             Caption(
                 "Threads and draws",
-                "Left, gradient_profile with more threads; middle and right, time a draw and peak "
-                "memory of a study as it grows.",
-                "Level lines in the middle and on the right mean that time grows in proportion to "
-                "the draws and memory does not grow.",
-                "Speed against threads; time a draw and peak memory against draws.",
+                "Left, gradient_profile with more threads; middle and right, time and peak memory "
+                "of a study as it grows.",
+                "Dashed lines are in proportion to threads and draws; a small study lies "
+                "above its line by what each study costs once. Memory should be level.",
+                "Speed against threads; time and peak memory against draws.",
             ),
         ),
         (
@@ -233,7 +233,8 @@ def methods(run: Run) -> list[str]:
         f"{timing.LEFT_BEHIND:g} times as long as the fastest one are timed once.",
         "Times are medians over rounds, ratios medians of the ratio within a round; intervals are "
         "those of order statistics, which assume no distribution, and hold with at least 95 %. The "
-        "fastest peer is the one with the least median.",
+        "fastest peer is the one with the least median. A target is met where the estimate reaches "
+        "it; the intervals say how sure that is.",
         "Peers do the same arithmetic as vgcore and rescale at each step, written as their users "
         "would write them (vgcore/bench/peers.py); tests check that all of them agree. Each uses "
         "as many threads as its library takes by itself; numpy_1thread has one thread of its BLAS.",

@@ -52,6 +52,12 @@ def _peer_seconds(row: Row) -> float:
     return row.peers[row.fastest].value if row.fastest else np.nan
 
 
+def machine_line(run: Run) -> str:
+    """Processor and threads of a run."""
+    threads = run.machine["threads"]
+    return f"{run.machine['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
+
+
 def limit_lines(found: Limits) -> Iterator[str]:
     """The limits of the machine in words."""
     for dtype in DTYPES:
@@ -69,8 +75,7 @@ def limit_lines(found: Limits) -> Iterator[str]:
 
 def report(run: Run) -> Iterator[str]:
     """A run as the command line prints it."""
-    threads = run.machine["threads"]
-    yield f"{run.machine['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
+    yield machine_line(run)
     yield from limit_lines(run.limits)
     yield ""
     yield from columns([HEAD, *(cells(row) for row in run.rows)])
