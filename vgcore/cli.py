@@ -227,6 +227,9 @@ def bench(
         _exit_if_slower(changes)
         return
     old = None if compare is None else record.load(compare)  # refused before anything is timed
+    for folder in (page, out and out.parent):  # a folder that cannot be made is found out first
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
     measured = source is None
     found = (
         suite.measure(size, only=only, rounds=rounds, say=_note)

@@ -268,7 +268,7 @@ _STEPWISE = {
     "minute": (Case(16, 64, 50), Case(64, 16, 50)),
     "full": (Case(16, 200, 100), Case(32, 100, 100), Case(64, 50, 100), Case(128, 16, 100)),
 }
-_ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": _STEPWISE["full"]}
+_ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
 
 OPERATIONS = (
     Operation(
@@ -290,12 +290,12 @@ OPERATIONS = (
                 "full": (
                     *(Case(n, 1000, 500) for n in (16, 32, 64)),
                     Case(63, 1000, 100),
-                    Case(128, 1000, 200),
-                    Case(256, 200, 200),
-                    Case(16, 200, 200, 16),
-                    Case(32, 100, 200, 16),
-                    Case(64, 50, 200, 16),
-                    Case(128, 25, 200, 16),
+                    Case(128, 1000, 100),
+                    Case(256, 200, 100),
+                    Case(16, 200, 100, 16),
+                    Case(32, 100, 100, 16),
+                    Case(64, 50, 100, 16),
+                    Case(128, 25, 100, 16),
                 ),
             }
         ),
@@ -337,7 +337,7 @@ OPERATIONS = (
         {
             "smoke": (Case(7, 5), Case(19, 3)),
             "minute": (Case(64, 50),),
-            "full": (Case(32, 1000), Case(64, 1000), Case(128, 200)),
+            "full": (Case(32, 1000), Case(64, 1000), Case(128, 100)),
         },
         tolerance={"float64": 1e-7},
     ),

@@ -157,7 +157,8 @@ def _whole(task: str, **environment: str) -> float:
 
 
 def _environment(checkout: Path, **more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(checkout), **more}
+    path = filter(None, [str(checkout), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), **more}
 
 
 def _cache(checkout: Path) -> str:

@@ -166,6 +166,8 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
         "gradient_profile, 16 trajectories a draw, N = 16 to 128: ≥ 3 each",
         _each(PROFILE, _FEW, 3, many=True),
     ),
+    ("LSTM profile, N = 16 to 128: ≥ 5", _each("lstm_profile", _FEW, 5)),
+    ("GRU profile, N = 16 to 128: ≥ 5", _each("gru_profile", _FEW, 5)),
     ("full Lyapunov spectrum, N = 16 to 128: ≥ 5", _each("lyapunov_exponents", _FEW, 5)),
     ("spectral radius, N = 32 to 128: ≥ 5", _each("spectral_radius", (32, 64, 128), 5)),
     ("fraction of the limit, one vector a matrix: ≥ 60 % everywhere", _fraction(vectors=True)),
