@@ -50,7 +50,7 @@ def smoke(tmp_path_factory):
 
 def test_help_names_every_verb(tmp_path):
     text = vgcore("--help", cwd=tmp_path)
-    for verb in ("run", "report", "studies", "env"):
+    for verb in ("run", "report", "studies", "env", "bench"):
         assert verb in text
         assert "Usage" in vgcore(verb, "--help", cwd=tmp_path)
 

@@ -6,6 +6,7 @@ import doctest
 import importlib
 import json
 import re
+import runpy
 from pathlib import Path
 
 import matplotlib as mpl
@@ -91,6 +92,22 @@ def test_the_committed_report_is_of_this_version_and_study():
     assert manifest["study_digest"] == vg.load_study("atlas").digest
     assert manifest["versions"]["vgcore"] == vg.__version__
     assert manifest["complete"]
+
+
+def test_the_benchmark_page_is_that_of_its_run(tmp_path):
+    """Nothing in it, or in the profile beside the benchmarks, was typed by hand."""
+    from vgcore.bench.page import write_page
+    from vgcore.bench.record import load
+
+    folder = ROOT / "reports" / "benchmarks"
+    run = load(folder / "run.json")
+    write_page(run, tmp_path)
+    for name in ("report.md", "benchmarks.csv", "run.json"):
+        assert (tmp_path / name).read_text() == (folder / name).read_text(), name
+    home = ROOT / "benchmarks"
+    names = runpy.run_path(str(home / "write_profile.py"))
+    text = (home / "README.md").read_text()
+    assert names["with_profile"](text, run) == text
 
 
 def test_versions_agree():

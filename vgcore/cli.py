@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,6 +18,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from vgcore.bench.compare import Change
     from vgcore.study.plan import Estimate
     from vgcore.study.store import Results
 
@@ -183,6 +185,92 @@ def env(as_json: Json = False) -> None:
     width = max(map(len, found))
     for key, value in found.items():
         print(f"{key:<{width}}  {value}")
+
+
+@app.command()
+def bench(
+    size: Annotated[
+        str, typer.Option(help="minute, full (some ten minutes) or smoke (times tell nothing).")
+    ] = "minute",
+    full: Annotated[bool, typer.Option("--full", help="The same as --size full.")] = False,
+    only: Annotated[str | None, typer.Option(help="Name of one operation.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of each benchmark.", min=7)] = 7,
+    out: Annotated[Path | None, typer.Option(help="File to keep the run in, JSON.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="File of an earlier run to compare with.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another checkout, timed in turns with this one.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--report", help="Folder to write tables and figures to.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="File of a run to show; measures nothing.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Time vgcore beside NumPy, PyTorch and JAX; exits with 1 if a comparison finds it slower."""
+    from vgcore.bench import compare as comparing
+    from vgcore.bench import processes, record, suite, text
+
+    size = "full" if full else size
+    if against is not None:
+        given = {"--compare": compare, "--from": source, "--report": page, "--out": out}
+        clash = ", ".join(option for option, value in given.items() if value is not None)
+        if clash:
+            raise ValueError(f"--against compares two checkouts by itself; drop {clash}")
+        changes, absent = processes.against(against, size, only, rounds, _note)
+        _print_changes(changes, as_json)
+        for line in absent:
+            print(f"not compared: {line}", file=sys.stderr)
+        _exit_if_slower(changes)
+        return
+    old = None if compare is None else record.load(compare)  # refused before anything is timed
+    for folder in (page, out and out.parent):  # a folder that cannot be made is found out first
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    measured = source is None
+    found = (
+        suite.measure(size, only=only, rounds=rounds, say=_note)
+        if source is None
+        else record.load(source)
+    )
+    if out is not None:
+        found.save(out)
+    if as_json and old is None:
+        _print_json(json.loads(found.table().to_json(orient="records")))
+    elif old is None or measured:
+        print("\n".join(text.report(found)), file=sys.stderr if as_json else sys.stdout)
+    if page is not None:
+        from vgcore.bench.page import write_page
+
+        print(f"report: {write_page(found, page)}", file=sys.stderr if as_json else sys.stdout)
+    if old is not None:
+        changes = comparing.against_stored(found, old, str(compare))
+        _print_changes(changes, as_json)
+        _exit_if_slower(changes)
+
+
+def _note(line: str) -> None:
+    """Say what is going on, to who is watching."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_changes(changes: Sequence[Change], as_json: bool) -> None:
+    from vgcore.bench import compare, text
+
+    if as_json:
+        rows = [{"benchmark": c.key, **c.time._asdict(), "verdict": c.verdict} for c in changes]
+        _print_json({"changes": rows, "verdict": compare.summary(changes)})
+        return
+    print("\n".join(text.comparison(changes)))
+
+
+def _exit_if_slower(changes: Sequence[Change]) -> None:
+    if any(change.verdict == "slower" for change in changes):
+        raise SystemExit(1)
 
 
 def _write_report(results: Results, folder: Path) -> Path:

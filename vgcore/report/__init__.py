@@ -118,8 +118,8 @@ def write_report(results: Results, out: str | Path) -> Path:
         "text": text,
     }
     page = out / "report.html"
-    page.write_text(_environment().get_template("template.html.j2").render(content), "utf-8")
-    markdown = _environment().get_template("template.md.j2").render(content)
+    page.write_text(environment().get_template("template.html.j2").render(content), "utf-8")
+    markdown = environment().get_template("template.md.j2").render(content)
     (out / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown), "utf-8")
     return page
 
@@ -290,14 +290,15 @@ def _markdown(value: object) -> str:
     return re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", re.sub(r"^([#+-])", r"\\\1", plain))
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+def environment(*folders: Path) -> jinja2.Environment:
+    """Templates of these folders and of this one, whose style and tables they share."""
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=jinja2.select_autoescape(["html.j2"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = _markdown
-    return environment
+    found.filters["md"] = _markdown
+    return found

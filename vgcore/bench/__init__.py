@@ -1,0 +1,1 @@
+"""Benchmarks: one table of operations, timed beside what a user would otherwise write."""

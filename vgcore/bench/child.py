@@ -1,0 +1,195 @@
+"""What the benchmarks run in a process of its own: `python child.py TASK ARGUMENT...`.
+
+Each task prints one line of JSON, the last of its output. Started by path with another checkout on
+PYTHONPATH, this file runs the benchmarks of its own checkout on the kernels of the other.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+START = time.perf_counter()
+
+import json  # noqa: E402
+import tempfile  # noqa: E402
+import threading  # noqa: E402
+import types  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+# What a study spends its time on: names in `vgcore.study.measure`, and what they are called.
+KERNELS = {"gradient_profile": "gradient_profile", "spectral_radius": "spectral_radius"}
+STAGES = KERNELS | {
+    "sample_block": "drawing weights",
+    "normal_block": "drawing inputs and states",
+    "unit_loss_gradients": "drawing loss gradients",
+}
+REST = "rates, horizons and tables"
+WRITING = "writing parts"
+
+
+def start() -> dict[str, float]:
+    """Import vgcore, and no more."""
+    import vgcore
+
+    assert vgcore.__version__
+    return {"import": time.perf_counter() - START}
+
+
+def profile() -> dict[str, float]:
+    """Import vgcore and profile the gradient of one small draw."""
+    import vgcore as vg
+
+    vg.gradient_profile(vg.RNN.draw(1, 32, rng=1), 2, rng=2)
+    return {"seconds": time.perf_counter() - START}
+
+
+def atlas() -> dict[str, float]:
+    """Measure one draw of two steps for each kind of condition in the atlas: all it compiles."""
+    from vgcore.study import load_study
+    from vgcore.study.measure import measure
+    from vgcore.study.plan import conditions
+
+    study = load_study("atlas")
+    kinds = {}
+    for planned in conditions(study):
+        c = planned.condition
+        small = c.model_copy(update={"n_steps": 2, "burn_in": 0})
+        kinds[c.init, c.activation, c.dtype, c.n_hidden, c.n_trajectories] = small
+    for condition in kinds.values():
+        measure(condition, study.measure, study.seed, 0, 1)
+    return {"seconds": time.perf_counter() - START}
+
+
+def study(n_draws: str) -> dict[str, float]:
+    """Run a study of small networks; its time, and the most memory that this process took."""
+    text = f"""
+name = "draws"
+n_draws = {int(n_draws)}
+[defaults]
+n_hidden = 16
+n_steps = 200
+burn_in = 0
+[[slice]]
+name = "one"
+[slice.grid]
+spectral_radius = [1.0]
+"""
+    profile()  # compiling is not part of it
+    _run(text.replace(str(int(n_draws)), "16"))
+    began = time.perf_counter()
+    _run(text)
+    seconds = time.perf_counter() - began
+    return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
+
+
+def stages(n_draws: str) -> dict[str, Any]:
+    """Run the atlas with a few draws and tell where its threads spent their time."""
+    from vgcore.environment import thread_count
+    from vgcore.study import engines, store
+    from vgcore.study import measure as module
+
+    atlas()  # compiles
+    spent: dict[str, float] = {}
+    adding = threading.Lock()
+
+    def timed(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        def run(*arguments: Any, **keywords: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                with adding:
+                    spent[stage] = spent.get(stage, 0.0) + time.perf_counter() - began
+
+        return run
+
+    places: list[tuple[Any, str, str]] = [(module, name, stage) for name, stage in STAGES.items()]
+    for owner, name, stage in [
+        *places,
+        (engines, "_measure_chunk", REST),
+        (store.Store, "write", WRITING),
+    ]:
+        setattr(owner, name, timed(getattr(owner, name), stage))
+    began = time.perf_counter()
+    _run(f'name = "few"\nextends = "atlas"\nn_draws = {int(n_draws)}\n')
+    seconds = time.perf_counter() - began
+    spent[REST] -= sum(spent.get(stage, 0.0) for stage in STAGES.values())
+    workers = thread_count()
+    writing = spent.pop(WRITING)
+    return {
+        "draws": int(n_draws),
+        "seconds": seconds,
+        "workers": workers,
+        "spent": spent | {"waiting for work": workers * seconds - sum(spent.values())},
+        "writing": writing,
+        "kernels": sum(spent[stage] for stage in KERNELS.values()) / (workers * seconds),
+    }
+
+
+def worker(size: str, only: str) -> None:
+    """Time vgcore alone, one operation after the other, a round each time a line arrives.
+
+    Prints `null` when an operation is ready, or why it cannot run; then seconds a round. The line
+    "next" ends an operation.
+    """
+    _use_these_benchmarks()
+    from vgcore.bench import operations, timing
+
+    for operation, case in operations.table(size, only or None):
+        try:
+            call = operation.callables(case, [operations.OURS])[operations.OURS]
+            call()
+            number = int(1 + timing.SHORTEST / timing.seconds(call))
+        except Exception as error:  # whatever another version lacks
+            print(json.dumps(f"{type(error).__name__}: {error}"), flush=True)
+            continue
+        print("null", flush=True)
+        for line in sys.stdin:
+            if line.strip() == "next":
+                break
+            print(timing.seconds(call, number), flush=True)
+
+
+def _use_these_benchmarks() -> None:
+    """Take `vgcore.bench` from the folder of this file, whichever vgcore was imported."""
+    import vgcore
+
+    bench: Any = types.ModuleType("vgcore.bench")
+    bench.__path__ = [str(Path(__file__).resolve().parent)]
+    sys.modules["vgcore.bench"] = bench
+    vgcore.bench = bench
+
+
+def _run(text: str) -> None:
+    """Run a study in a folder that is thrown away."""
+    from vgcore.study import run_study
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study.toml"
+        path.write_text(text)
+        run_study(path, Path(folder) / "results", progress=False)
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had: of its own, not inherited from its parent."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    task.__name__: task for task in (start, profile, atlas, study, stages, worker)
+}
+
+if __name__ == "__main__":
+    printed = TASKS[sys.argv[1]](*sys.argv[2:])
+    if printed is not None:
+        print(json.dumps(printed))

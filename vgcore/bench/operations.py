@@ -1,0 +1,387 @@
+"""The table of operations: what is timed, beside which peers, at which sizes.
+
+It feeds `vgcore bench`, `pytest benchmarks`, and the tests that all implementations agree. A new
+operation is one entry of `OPERATIONS`, with its peers in `vgcore.bench.peers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import vgcore as vg
+from vgcore.bench import peers
+from vgcore.bench.peers import with_one_thread
+from vgcore.streams import Purpose, Streams
+
+OURS = "vgcore"
+CLIP_AT = 0.1
+
+
+class Case(NamedTuple):
+    """The sizes of one benchmark."""
+
+    n_hidden: int
+    n_draws: int
+    n_steps: int = 0
+    n_trajectories: int = 1
+    dtype: str = "float64"
+
+    def __str__(self) -> str:
+        parts = [f"N={self.n_hidden}", f"{self.n_draws} draws"]
+        parts += [f"T={self.n_steps}"] if self.n_steps else []
+        parts += [f"{self.n_trajectories} trajectories"] if self.n_trajectories > 1 else []
+        return ", ".join([*parts, self.dtype])
+
+    @property
+    def itemsize(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+
+class Problem(NamedTuple):
+    """One instance: vgcore's call of it, and what its peers are called with.
+
+    Attributes
+    ----------
+    ours : callable
+        Takes the number of threads, returns an array.
+    arrays : tuple of ndarray
+        For the peers, converted to their libraries before the clock starts.
+    constants : tuple
+        Arguments that follow the arrays.
+    """
+
+    ours: Callable[[int | None], Any]
+    arrays: tuple[Any, ...]
+    constants: tuple[Any, ...]
+
+
+Count = Callable[[Case], float]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation with everything that the benchmarks know of it.
+
+    Attributes
+    ----------
+    name : str
+    make : callable
+        Case to `Problem`.
+    peers : mapping of str to callable
+        `vgcore.bench.peers` by name; empty where nobody else does the same work at once.
+    cases : mapping of str to tuple of Case
+        By size of the run: "smoke", "minute" and "full".
+    flop, loaded, working_set : callable or None
+        Of a case: floating-point operations of the whole call (matrix products alone), bytes of
+        matrices that they load at least, and bytes of the matrix gone over again and again. None
+        where the work depends on the numbers.
+    tolerance : mapping of str to float
+        By dtype, absolute and relative, within which the peers agree. Empty: the numbers are
+        random, and only their mean square can agree.
+    """
+
+    name: str
+    make: Callable[[Case], Problem]
+    peers: Mapping[str, Callable[..., Any]]
+    cases: Mapping[str, tuple[Case, ...]]
+    flop: Count | None = None
+    loaded: Count | None = None
+    working_set: Count | None = None
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+
+    def implementations(self) -> list[str]:
+        """Return vgcore and the peers whose libraries are installed."""
+        return [OURS, *(name for name in self.peers if peers.available(name))]
+
+    def callables(
+        self, case: Case, names: list[str], n_threads: int | None = None
+    ) -> dict[str, Callable[[], Any]]:
+        """A call without arguments for each implementation, its arrays made and converted."""
+        problem = self.make(case)
+
+        def call(name: str) -> Callable[[], Any]:
+            if name == OURS:
+                return lambda: problem.ours(n_threads)
+            arguments = (*peers.prepare(name, *problem.arrays), *problem.constants)
+            return lambda: self.peers[name](*arguments)
+
+        return {name: call(name) for name in names}
+
+    def intensity(self, case: Case) -> float:
+        """Floating-point operations for each byte loaded; nan where they are not known."""
+        if self.flop is None or self.loaded is None:
+            return float("nan")
+        return self.flop(case) / self.loaded(case)
+
+
+# --- problems: the same numbers for every implementation ------------------------------------
+
+
+def _network(case: Case, gain: float = 1.0) -> tuple[vg.RNN, Any, Any]:
+    """Networks at a gain, states and losses (n_draws, n_trajectories, N)."""
+    cell = vg.RNN.draw(case.n_draws, case.n_hidden, gain=gain, dtype=case.dtype, rng=1)
+    shape = (2, case.n_draws, case.n_trajectories, case.n_hidden)
+    state, loss = np.random.default_rng(2).standard_normal(shape).astype(case.dtype)
+    return cell, state, loss
+
+
+def _columns(rows: Any) -> Any:
+    """Trajectories as columns of a matrix, which is how a peer multiplies them."""
+    return np.ascontiguousarray(rows.swapaxes(1, 2))
+
+
+def _gradient_profile(case: Case) -> Problem:
+    cell, state, loss = _network(case)
+
+    def ours(n_threads: int | None) -> Any:
+        return vg.gradient_profile(
+            cell,
+            case.n_steps,
+            n_trajectories=case.n_trajectories,
+            initial_state=state,
+            loss_gradient=loss,
+            n_threads=n_threads,
+        ).log_norm
+
+    return Problem(ours, (cell.W_rec, _columns(state), _columns(loss)), (case.n_steps,))
+
+
+def _lyapunov_exponents(case: Case) -> Problem:
+    cell, state, _ = _network(case, gain=1.5)
+    state, n = state[:, 0], case.n_hidden
+    frame = Streams.from_rng(3).at(Purpose.TANGENT_FRAME, 0).standard_normal((n, n))
+
+    def ours(n_threads: int | None) -> Any:
+        return vg.lyapunov_exponents(
+            cell, case.n_steps, initial_state=state, rng=3, n_threads=n_threads
+        )
+
+    return Problem(ours, (cell.W_rec, state, frame), (case.n_steps,))
+
+
+def _jacobian_product(case: Case) -> Problem:
+    cell, state, _ = _network(case, gain=1.5)
+    state = state[:, 0]
+
+    def ours(n_threads: int | None) -> Any:
+        log_scale, P = vg.jacobian_product(
+            cell, case.n_steps, initial_state=state, n_threads=n_threads
+        )
+        return np.exp(log_scale)[:, None, None] * P
+
+    return Problem(ours, (cell.W_rec, state), (case.n_steps,))
+
+
+def _log_singular_values(case: Case) -> Problem:
+    cell, state, _ = _network(case, gain=1.5)
+
+    def ours(n_threads: int | None) -> Any:
+        return vg.log_singular_values(
+            cell, case.n_steps, initial_state=state[:, 0], n_threads=n_threads
+        )
+
+    return Problem(ours, (), ())
+
+
+def _spectral_radius(case: Case) -> Problem:
+    W = vg.draw_weights("gaussian", case.n_draws, case.n_hidden, rng=1)
+    return Problem(lambda n_threads: vg.spectral_radius(W, n_threads=n_threads), (W,), ())
+
+
+def _draw_weights(case: Case) -> Problem:
+    sizes = case.n_draws, case.n_hidden
+    return Problem(
+        lambda n_threads: vg.draw_weights("gaussian", *sizes, rng=1, n_threads=n_threads), (), sizes
+    )
+
+
+def _clipping(case: Case) -> Problem:
+    cell, state, loss = _network(case)
+
+    def ours(n_threads: int | None) -> Any:
+        found = vg.remedies.clipping(
+            cell,
+            case.n_steps,
+            CLIP_AT,
+            initial_state=state,
+            loss_gradient=loss,
+            n_threads=n_threads,
+        )
+        return np.stack([found.log_norm[:, 0], found.log_clipped_norm[:, 0]])
+
+    arrays = cell.W_rec, _columns(state), _columns(loss)
+    return Problem(ours, arrays, (case.n_steps, CLIP_AT))
+
+
+def _truncation(case: Case) -> Problem:
+    cell, state, loss = _network(case)
+
+    def ours(n_threads: int | None) -> Any:
+        return vg.remedies.truncation(
+            cell, case.n_steps, initial_state=state, loss_gradient=loss, n_threads=n_threads
+        ).log_norm
+
+    return Problem(ours, (), ())
+
+
+def _penalised_descent(case: Case) -> Problem:
+    cell, _, _ = _network(case)
+
+    def ours(n_threads: int | None) -> Any:
+        found = vg.remedies.penalised_descent(
+            cell, "orthogonality", case.n_steps, 1e-3, n_threads=n_threads
+        )
+        return found.cell.W_rec
+
+    return Problem(ours, (), ())
+
+
+# --- sizes and the table ----------------------------------------------------------------------
+
+
+def _both(cases: Mapping[str, tuple[Case, ...]]) -> dict[str, tuple[Case, ...]]:
+    """The same cases in float32 and in float64."""
+    dtypes = ("float32", "float64")
+    return {
+        size: tuple(case._replace(dtype=dtype) for dtype in dtypes for case in some)
+        for size, some in cases.items()
+    }
+
+
+def _matrix(case: Case) -> float:
+    """Bytes of one recurrent matrix."""
+    return case.n_hidden**2 * case.itemsize
+
+
+def _vectors(case: Case) -> float:
+    """Number of state vectors that are multiplied by a matrix, once each way."""
+    return 2 * case.n_steps * case.n_draws * case.n_trajectories
+
+
+_SMALL = (Case(7, 5, 6), Case(19, 3, 40))
+_STEPWISE = {
+    "smoke": _SMALL,
+    "minute": (Case(16, 64, 50), Case(64, 16, 50)),
+    "full": (Case(16, 200, 100), Case(32, 100, 100), Case(64, 50, 100), Case(128, 16, 100)),
+}
+_ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
+
+OPERATIONS = (
+    Operation(
+        "gradient_profile",
+        _gradient_profile,
+        {
+            **with_one_thread(peers.numpy_profile),
+            "torch": peers.torch_profile,
+            "jax_vmap": peers.jax_profile("vmap"),
+            "jax_map": peers.jax_profile("map"),
+        },
+        _both(
+            {
+                "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
+                "minute": (
+                    *(Case(n, 200, 100) for n in (16, 32, 64, 128)),
+                    Case(64, 16, 50, n_trajectories=16),
+                ),
+                "full": (
+                    *(Case(n, 1000, 500) for n in (16, 32, 64)),
+                    Case(63, 1000, 100),
+                    Case(128, 1000, 100),
+                    Case(256, 200, 100),
+                    Case(16, 200, 100, 16),
+                    Case(32, 100, 100, 16),
+                    Case(64, 50, 100, 16),
+                    Case(128, 25, 100, 16),
+                ),
+            }
+        ),
+        flop=lambda case: 2 * case.n_hidden**2 * _vectors(case),
+        loaded=lambda case: _matrix(case) * _vectors(case) / case.n_trajectories,
+        working_set=_matrix,
+        tolerance={"float32": 1e-3, "float64": 1e-9},
+    ),
+    Operation(
+        "lyapunov_exponents",
+        _lyapunov_exponents,
+        {
+            **with_one_thread(peers.numpy_lyapunov),
+            "torch": peers.torch_lyapunov,
+            "jax_vmap": peers.jax_lyapunov,
+        },
+        _STEPWISE,
+        # N^3 to eliminate (columns used up stay, as zeros), N^3 to multiply the triangular frame
+        flop=lambda case: 2.0 * case.n_hidden**3 * case.n_steps * case.n_draws,
+        loaded=lambda case: 2 * _matrix(case) * case.n_steps * case.n_draws,
+        working_set=lambda case: 2 * _matrix(case),
+        tolerance={"float64": 1e-9},
+    ),
+    Operation(
+        "jacobian_product",
+        _jacobian_product,
+        {**with_one_thread(peers.numpy_jacobian), "torch": peers.torch_jacobian},
+        _STEPWISE,
+        flop=lambda case: 2 * case.n_hidden**3 * case.n_steps * case.n_draws,
+        loaded=lambda case: 2 * _matrix(case) * case.n_steps * case.n_draws,
+        working_set=lambda case: 2 * _matrix(case),
+        tolerance={"float64": 1e-9},
+    ),
+    Operation("log_singular_values", _log_singular_values, {}, _ALONE),
+    Operation(
+        "spectral_radius",
+        _spectral_radius,
+        {**with_one_thread(peers.numpy_radius), "torch": peers.torch_radius},
+        {
+            "smoke": (Case(7, 5), Case(19, 3)),
+            "minute": (Case(64, 50),),
+            "full": (Case(32, 1000), Case(64, 1000), Case(128, 100)),
+        },
+        tolerance={"float64": 1e-7},
+    ),
+    Operation(
+        "draw_weights",
+        _draw_weights,
+        {
+            "numpy_addressed": peers.numpy_addressed_weights,
+            "numpy": peers.numpy_weights,
+            "torch": peers.torch_weights,
+        },
+        {
+            "smoke": (Case(19, 50),),
+            "minute": (Case(64, 200),),
+            "full": (Case(16, 1000), Case(64, 1000), Case(128, 200)),
+        },
+    ),
+    Operation(
+        "clipping",
+        _clipping,
+        {**with_one_thread(peers.numpy_clipping), "torch": peers.torch_clipping},
+        _STEPWISE,
+        tolerance={"float64": 1e-9},
+    ),
+    Operation("truncation", _truncation, {}, _ALONE),
+    Operation("penalised_descent", _penalised_descent, {}, _ALONE),
+)
+SIZES = ("smoke", "minute", "full")
+
+
+def find(name: str) -> Operation:
+    """An operation by name."""
+    return next(operation for operation in OPERATIONS if operation.name == name)
+
+
+def table(size: str, only: str | None = None) -> Iterator[tuple[Operation, Case]]:
+    """Every operation at every case of a size of run, or one operation alone."""
+    for operation in OPERATIONS:
+        if only in (None, operation.name):
+            for case in operation.cases[size]:
+                yield operation, case
+
+
+def not_installed() -> list[str]:
+    """Libraries of peers, or what one form of a peer needs, that are not installed."""
+    names = {name for operation in OPERATIONS for name in operation.peers}
+    return sorted(name for name in names if not peers.available(name))

@@ -1,0 +1,303 @@
+"""What a user would write instead: the same operations in NumPy, PyTorch and JAX.
+
+Written as their users would write them, and rescaled at each step as vgcore does. A peer gets
+arrays of its own library (`prepare`) and returns NumPy arrays. Libraries are imported when called.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def numpy_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
+    """Log gradient norms of autonomous tanh networks by batched matrix products.
+
+    W (draws, N, N); x and v (draws, N, trajectories); out (draws, trajectories, T + 1).
+    """
+    slopes = []
+    for _ in range(n_steps):
+        a = np.tanh(x)
+        slopes.append(1 - a * a)
+        x = np.matmul(W, a)
+    Wt = np.ascontiguousarray(W.transpose(0, 2, 1))
+    norm = np.linalg.norm(v, axis=1, keepdims=True)
+    out = np.empty((n_steps + 1, len(W), x.shape[2]))
+    out[0] = log = np.log(norm[:, 0])
+    delta = v / norm
+    for lag in range(1, n_steps + 1):
+        delta = slopes[-lag] * np.matmul(Wt, delta)
+        norm = np.linalg.norm(delta, axis=1, keepdims=True)
+        log = log + np.log(norm[:, 0])
+        delta = delta / norm
+        out[lag] = log
+    return np.moveaxis(out, 0, -1)
+
+
+def torch_profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
+    """The same with `torch.bmm`."""
+    torch = importlib.import_module("torch")
+    with torch.no_grad():
+        slopes = []
+        for _ in range(n_steps):
+            a = torch.tanh(x)
+            slopes.append(1 - a * a)
+            x = torch.bmm(W, a)
+        Wt = W.transpose(1, 2).contiguous()
+        norm = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        log = torch.log(norm[:, 0]).double()
+        out = [log]
+        delta = v / norm
+        for lag in range(1, n_steps + 1):
+            delta = slopes[-lag] * torch.bmm(Wt, delta)
+            norm = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
+            log = log + torch.log(norm[:, 0])
+            delta = delta / norm
+            out.append(log)
+        return torch.stack(out, dim=-1).numpy()
+
+
+def jax_profile(over_draws: str) -> Callable[..., Any]:
+    """The same with `lax.scan` for one draw, under `jax.vmap` or `lax.map` over the draws."""
+
+    @functools.cache
+    def compiled(n_steps: int) -> Callable[..., Any]:
+        jax = importlib.import_module("jax")
+        jnp = jax.numpy
+
+        def forward(W: Any, x: Any) -> Any:
+            a = jnp.tanh(x)
+            return W @ a, 1 - a * a
+
+        def one_draw(W: Any, x: Any, v: Any) -> Any:
+            def backward(carry: Any, slope: Any) -> Any:
+                delta, log = carry
+                delta = slope * (W.T @ delta)
+                norm = jnp.linalg.norm(delta, axis=0)
+                log = log + jnp.log(norm)
+                return (delta / norm, log), log
+
+            _, slopes = jax.lax.scan(lambda x, _: forward(W, x), x, None, length=n_steps)
+            norm = jnp.linalg.norm(v, axis=0)
+            start = jnp.log(norm)
+            _, logs = jax.lax.scan(backward, (v / norm, start), slopes, reverse=True)
+            return jnp.concatenate([start[None], logs[::-1]]).T
+
+        if over_draws == "vmap":
+            batch: Callable[..., Any] = jax.jit(jax.vmap(one_draw))
+        else:
+            batch = jax.jit(lambda *arrays: jax.lax.map(lambda draw: one_draw(*draw), arrays))
+        return batch
+
+    def profile(W: Any, x: Any, v: Any, n_steps: int) -> Any:
+        return np.asarray(compiled(n_steps)(W, x, v))
+
+    return profile
+
+
+def numpy_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:
+    """All Lyapunov exponents of autonomous tanh networks, by LAPACK's QR at every step."""
+    Q = np.linalg.qr(np.broadcast_to(frame.T, W.shape))[0]
+    logs = np.zeros(W.shape[:2])
+    for _ in range(n_steps):
+        a = np.tanh(x)
+        Q, R = np.linalg.qr(W @ ((1 - a * a)[:, :, None] * Q))
+        logs += np.log(np.abs(np.diagonal(R, axis1=1, axis2=2)))
+        x = np.matmul(W, a[:, :, None])[:, :, 0]
+    return np.sort(logs / n_steps, axis=1)[:, ::-1]
+
+
+def torch_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:
+    """The same with `torch.linalg.qr`."""
+    torch = importlib.import_module("torch")
+    with torch.no_grad():
+        Q = torch.linalg.qr(frame.T.expand(W.shape))[0]
+        logs = torch.zeros(W.shape[:2], dtype=torch.float64)
+        for _ in range(n_steps):
+            a = torch.tanh(x)
+            Q, R = torch.linalg.qr(torch.bmm(W, (1 - a * a).unsqueeze(2) * Q))
+            logs += torch.log(torch.abs(torch.diagonal(R, dim1=1, dim2=2)))
+            x = torch.bmm(W, a.unsqueeze(2)).squeeze(2)
+        return torch.sort(logs / n_steps, dim=1, descending=True)[0].numpy()
+
+
+def jax_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:
+    """The same with `lax.scan` over steps and `jax.vmap` over draws."""
+    return np.asarray(_jax_lyapunov(n_steps)(W, x, frame))
+
+
+@functools.cache
+def _jax_lyapunov(n_steps: int) -> Callable[..., Any]:
+    jax = importlib.import_module("jax")
+    jnp = jax.numpy
+
+    def one_draw(W: Any, x: Any, frame: Any) -> Any:
+        def step(carry: Any, _: Any) -> Any:
+            x, Q = carry
+            a = jnp.tanh(x)
+            Q, R = jnp.linalg.qr(W @ ((1 - a * a)[:, None] * Q))
+            return (W @ a, Q), jnp.log(jnp.abs(jnp.diagonal(R)))
+
+        start = (x, jnp.linalg.qr(frame.T)[0])
+        _, logs = jax.lax.scan(step, start, None, length=n_steps)
+        return jnp.sort(logs.mean(axis=0))[::-1]
+
+    compiled: Callable[..., Any] = jax.jit(jax.vmap(one_draw, in_axes=(0, 0, None)))
+    return compiled
+
+
+def numpy_jacobian(W: Any, x: Any, n_steps: int) -> Any:
+    """Products of Jacobians by batched matrix products: their matrices times exp(log norm)."""
+    log = np.zeros(len(W))
+    P = np.eye(W.shape[1], dtype=W.dtype)
+    for _ in range(n_steps):
+        a = np.tanh(x)
+        P = W @ ((1 - a * a)[:, :, None] * P)
+        norm = np.linalg.norm(P, axis=(1, 2))
+        log += np.log(norm)
+        P = P / norm[:, None, None]
+        x = np.matmul(W, a[:, :, None])[:, :, 0]
+    return np.exp(log)[:, None, None] * P
+
+
+def torch_jacobian(W: Any, x: Any, n_steps: int) -> Any:
+    """The same with `torch.bmm`."""
+    torch = importlib.import_module("torch")
+    with torch.no_grad():
+        log = torch.zeros(len(W), dtype=torch.float64)
+        P = torch.eye(W.shape[1], dtype=W.dtype).expand(W.shape)
+        for _ in range(n_steps):
+            a = torch.tanh(x)
+            P = torch.bmm(W, (1 - a * a).unsqueeze(2) * P)
+            norm = torch.linalg.matrix_norm(P)
+            log += torch.log(norm)
+            P = P / norm[:, None, None]
+            x = torch.bmm(W, a.unsqueeze(2)).squeeze(2)
+        return (torch.exp(log)[:, None, None] * P).numpy()
+
+
+def numpy_radius(W: Any) -> Any:
+    """Spectral radii from all eigenvalues (LAPACK geev)."""
+    return np.abs(np.linalg.eigvals(W)).max(axis=1)
+
+
+def torch_radius(W: Any) -> Any:
+    """The same with `torch.linalg.eigvals`."""
+    torch = importlib.import_module("torch")
+    return torch.abs(torch.linalg.eigvals(W)).amax(dim=1).numpy()
+
+
+def numpy_weights(n_draws: int, n_hidden: int) -> Any:
+    """Gaussian matrices from one generator: fastest, but draw 7 is another in a larger block."""
+    rng = np.random.default_rng(1)
+    W = rng.standard_normal((n_draws, n_hidden, n_hidden))
+    W *= n_hidden**-0.5
+    return W
+
+
+def numpy_addressed_weights(n_draws: int, n_hidden: int) -> Any:
+    """A generator for each draw, so that draw 7 is the same in every block, as vgcore's is."""
+    W = np.empty((n_draws, n_hidden, n_hidden))
+    for draw in range(n_draws):
+        rng = np.random.default_rng([1, draw])
+        rng.standard_normal(out=W[draw])
+    W *= n_hidden**-0.5
+    return W
+
+
+def torch_weights(n_draws: int, n_hidden: int) -> Any:
+    """The same from one generator of PyTorch."""
+    torch = importlib.import_module("torch")
+    generator = torch.Generator().manual_seed(1)
+    W = torch.randn((n_draws, n_hidden, n_hidden), generator=generator, dtype=torch.float64)
+    return W.mul_(n_hidden**-0.5).numpy()
+
+
+def numpy_clipping(W: Any, x: Any, v: Any, n_steps: int, threshold: float) -> Any:
+    """dE/dW_rec by backpropagation through time, clipped by norm: log norms before and after."""
+    values, slopes = [], []
+    for _ in range(n_steps):
+        a = np.tanh(x)
+        values.append(a)
+        slopes.append(1 - a * a)
+        x = np.matmul(W, a)
+    Wt = np.ascontiguousarray(W.transpose(0, 2, 1))
+    gradient, delta = np.zeros_like(W), v
+    for lag in range(1, n_steps + 1):
+        gradient += delta * values[-lag].transpose(0, 2, 1)
+        delta = slopes[-lag] * np.matmul(Wt, delta)
+    norm = np.linalg.norm(gradient, axis=(1, 2))
+    clipped = gradient * np.minimum(1, threshold / norm)[:, None, None]
+    return np.log([norm, np.linalg.norm(clipped, axis=(1, 2))])
+
+
+def torch_clipping(W: Any, x: Any, v: Any, n_steps: int, threshold: float) -> Any:
+    """The same by autograd."""
+    torch = importlib.import_module("torch")
+    W = W.detach().requires_grad_()
+    for _ in range(n_steps):
+        x = torch.bmm(W, torch.tanh(x))
+    (x * v).sum().backward()
+    norm = torch.linalg.matrix_norm(W.grad)
+    clipped = W.grad * (threshold / norm).clamp(max=1)[:, None, None]
+    return torch.log(torch.stack([norm, torch.linalg.matrix_norm(clipped)])).numpy()
+
+
+def one_blas_thread(peer: Callable[..., Any]) -> Callable[..., Any]:
+    """A NumPy peer with one thread of its BLAS: for small matrices that is often its best."""
+
+    @functools.wraps(peer)
+    def limited(*arguments: Any) -> Any:
+        with _blas().limit(limits=1, user_api="blas"):
+            return peer(*arguments)
+
+    return limited
+
+
+@functools.cache
+def _blas() -> Any:
+    return importlib.import_module("threadpoolctl").ThreadpoolController()
+
+
+def with_one_thread(numpy_peer: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """Both forms of a NumPy peer, by name."""
+    return {"numpy": numpy_peer, "numpy_1thread": one_blas_thread(numpy_peer)}
+
+
+def as_numpy(*arrays: Any) -> tuple[Any, ...]:
+    return arrays
+
+
+def as_torch(*arrays: Any) -> tuple[Any, ...]:
+    torch = importlib.import_module("torch")
+    return tuple(torch.from_numpy(a) for a in arrays)
+
+
+def as_jax(*arrays: Any) -> tuple[Any, ...]:
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_enable_x64", True)
+    return tuple(jax.numpy.asarray(a) for a in arrays)
+
+
+_PREPARE = {"numpy": as_numpy, "torch": as_torch, "jax": as_jax}
+
+
+def library(peer: str) -> str:
+    """The library of a peer, the part of its name before the underscore."""
+    return peer.partition("_")[0]
+
+
+def prepare(peer: str, *arrays: Any) -> tuple[Any, ...]:
+    """NumPy arrays as those of a peer's library."""
+    return _PREPARE[library(peer)](*arrays)
+
+
+def available(peer: str) -> bool:
+    """Whether what a peer needs is installed."""
+    needed = {library(peer), *(["threadpoolctl"] if peer.endswith("_1thread") else [])}
+    return all(importlib.util.find_spec(name) is not None for name in needed)
