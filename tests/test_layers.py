@@ -23,7 +23,7 @@ LAYERS = [
     ["theory"],
     ["initializers", "kernels.tangent", "kernels.rnn_lanes"],
     ["cells", "kernels.lyapunov", "kernels.jacobian", "kernels.unrolled", "kernels.gates"],
-    ["gated", "kernels.lstm", "kernels.gru"],
+    ["gated", "deep", "kernels.lstm", "kernels.gru", "kernels.leaky", "kernels.deep"],
     ["cell_kernels"],
     ["profile", "trajectory", "kernels.truncation", "kernels.clipping", "kernels.penalties"],
     ["lyapunov", "jacobian", "remedies.truncation", "remedies.clipping", "remedies.penalties"],

@@ -16,6 +16,7 @@ from vgcore._version import __version__
 if TYPE_CHECKING:
     from vgcore import remedies, theory
     from vgcore.cells import RNN, LeakyRNN
+    from vgcore.deep import DeepNet
     from vgcore.gated import GRU, LSTM
     from vgcore.initializers import draw_weights
     from vgcore.jacobian import jacobian_product, log_singular_values
@@ -34,6 +35,7 @@ _HOME = {
     "GRU": "gated",
     "LSTM": "gated",
     "RNN": "cells",
+    "DeepNet": "deep",
     "GradientProfile": "profile",
     "LeakyRNN": "cells",
     "draw_weights": "initializers",
@@ -57,6 +59,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "DeepNet",
     "GradientProfile",
     "LeakyRNN",
     "__version__",

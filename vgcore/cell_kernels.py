@@ -9,9 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vgcore._typing import Array
-from vgcore.cells import Cell
+from vgcore.activations import activation as find_activation
+from vgcore.cells import Cell, LeakyRNN
+from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
+from vgcore.kernels.deep import _deep_batch
 from vgcore.kernels.gru import _gru_batch
+from vgcore.kernels.leaky import _leaky_batch
 from vgcore.kernels.lstm import _lstm_batch
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
@@ -69,6 +73,56 @@ def _gru(cell: GRU, n_steps: int) -> _Prepared:
     return _gru_batch, parameters, [_GRU_ORDER], scratch
 
 
+def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
+    n, dtype = cell.n_hidden, cell.dtype
+    P = padded(n, dtype)
+    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
+    shares = aligned_zeros((2, P), dtype)
+    shares[0], shares[1] = cell.leak, 1.0 - cell.leak
+
+    def scratch() -> list[Array]:
+        return [
+            aligned_zeros((P, P), dtype),
+            aligned_zeros((P, P), dtype),
+            aligned_zeros((cell.n_inputs, P), dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(6 * P, dtype),
+            aligned_zeros((n_steps + 1, P), dtype),
+            np.empty((3, n_steps + 1)),
+            np.empty((3, n_steps + 1), np.int64),
+            np.empty((2, n_steps + 1)),
+        ]
+
+    parameters = [cell.W_rec, _input_weights(cell), bias]
+    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
+
+
+def _deep(cell: DeepNet, n_steps: int) -> _Prepared:
+    n, dtype = cell.n_hidden, cell.dtype
+    P = padded(n, dtype)
+
+    def scratch() -> list[Array]:
+        return [
+            aligned_zeros((n, P), dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(5 * P, dtype),
+            aligned_zeros((n_steps, P), dtype),
+            np.empty((2, n_steps + 1)),
+            np.empty((2, n_steps + 1), np.int64),
+            np.empty(n_steps + 1),
+        ]
+
+    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch
+
+
+def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
+    """Code and outer lines of the activation of a cell."""
+    law, nowhere = find_activation(cell.activation), (np.nan, np.nan)
+    lines = (np.array(line or nowhere, cell.dtype) for line in (law.near_zero, law.far))
+    return [law.code, *lines]
+
+
 def _input_weights(cell: Cell) -> Array:
     """The input weights, or those of no input at all."""
     if cell.W_in is not None:
@@ -100,4 +154,9 @@ def _gated_scratch(
     return scratch
 
 
-_PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {LSTM: _lstm, GRU: _gru}
+_PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {
+    LeakyRNN: _leaky,
+    LSTM: _lstm,
+    GRU: _gru,
+    DeepNet: _deep,
+}

@@ -14,6 +14,7 @@ from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cell_kernels import run_kernel
 from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
+from vgcore.deep import DeepNet
 from vgcore.kernels.rnn import _profile_batch
 from vgcore.kernels.rnn_lanes import _profile_lanes_batch
 from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
@@ -387,6 +388,8 @@ def gradient_profile(
             f"jacobian: found {jacobian!r}, which is printed for vgcore.RNN alone; a "
             f'{type(cell).__name__} has "exact"'
         )
+    if isinstance(cell, DeepNet):
+        burn_in = cell.layers_before(n_steps, burn_in)
     streams = Streams.from_rng(rng)
     draws, shape = range(cell.n_draws), (cell.n_draws, n_trajectories, cell.n_state)
     names = "(n_draws, n_trajectories, n_state)"
@@ -424,7 +427,10 @@ def _inputs(cell: Cell, inputs: object, n_trajectories: int, n_times: int) -> Ar
     if inputs is None:
         return np.zeros((1, 1, 1, 0), cell.dtype)
     if cell.W_in is None:
-        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+        how = (
+            "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with them"
+        )
+        raise ValueError(f"inputs: given, but the cell has no input weights; {how}")
     shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
     names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
     return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)

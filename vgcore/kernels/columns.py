@@ -175,3 +175,48 @@ def _products(gates: int) -> Any:
 
 
 _products_of_3, _products_of_4 = _products(3), _products(4)
+
+
+def _write_matvec(
+    code: _Code,
+    M: ir.Value,
+    rows: ir.Value,
+    P: ir.Value,
+    x: ir.Value,
+    _x_size: ir.Value,
+    start: ir.Value,
+    _start_size: ir.Value,
+    y: ir.Value,
+    _y_size: ir.Value,
+) -> None:
+    """Write y[:n] = start[:n] + M @ x, each entry one sum of vectors and a fold."""
+    builder = code.builder
+    M, x, width = code.vectors(M), code.vectors(x), code.width(P)
+    done = code.variable(_int(0))
+    for block in (8, 1):
+        with code.steps(done, rows, block) as row:
+            lines = [builder.add(row, _int(r)) for r in range(block)]
+            sums = [code.variable(code.zero) for _ in lines]
+            with cgutils.for_range(builder, width) as column:
+                factor = code.load(x, column.index)
+                for line, total in zip(lines, sums, strict=True):
+                    entry = code.load(M, builder.mul(line, width), column.index)
+                    code.accumulate(total, factor, entry)
+            for line, total in zip(lines, sums, strict=True):
+                product = code.fold(builder.load(total), builder.fadd)
+                first = builder.load(code.at(start, line))
+                builder.store(builder.fadd(first, product), code.at(y, line))
+    builder.ret_void()
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def _matvec(M: Array, x: Array, start: Array, y: Array) -> None:
+        y[: len(M)] = start[: len(M)] + M @ x
+
+else:
+
+    @intrinsic
+    def _matvec(typingctx: Any, M: Any, x: Any, start: Any, y: Any) -> Any:
+        """Set y[:n] = start[:n] + M @ x for padded M (n, P), x (P,); y may be `start`, not x."""
+        return _routine(_write_matvec, (M, x, start, y), (2, 1, 1, 1), returns=None)

@@ -1,4 +1,4 @@
-"""What the kernels of gated cells share: packed weights, activations, and the way back.
+"""What the kernels of the cells share: packed weights, activations, scales and logarithms.
 
 A cell with G gates has W (G N, N), the gates one above the other. It is held in two forms:
 `forward` (N, G P), so that one product gives all gates, and `backward` (G N, P). What the gradient
@@ -13,8 +13,18 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
+from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.rnn import _HIGH, _LOW, _NEAR, LN2, _scaled_squares
+from vgcore.kernels.rnn import (
+    _HIGH,
+    _LOW,
+    _NEAR,
+    LN2,
+    _activate_far,
+    _copy,
+    _piecewise_linear,
+    _scaled_squares,
+)
 from vgcore.kernels.vectors import _exponent, _max_abs, _normalise, _scale_exact, _sum_squares
 
 _sigmoid = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["sigmoid"].function)
@@ -37,6 +47,46 @@ def _tanhs(x: Array, linear: bool, value: Array, slope: Array) -> None:
     else:
         for j in range(x.size):
             value[j], slope[j] = _tanh(x[j])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _activate_at(
+    activation: int,
+    near_zero: Array,
+    far: Array,
+    x: Array,
+    exponent: int,
+    n: int,
+    scratch: Array,
+    value: Array,
+    slope: Array,
+) -> None:
+    """Activation of n units at 2**exponent x; the value is at that scale too."""
+    if exponent == 0:
+        _activate(activation, x, value, slope)
+    elif exponent < 0:
+        _piecewise_linear(near_zero, x, value, slope)
+    else:
+        _activate_far(activation, far, x, exponent, scratch, value, slope)
+    for i in range(n, value.size):
+        value[i] = 0.0  # s(0) need not be 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _meet_drive(state: Array, exponent: int, drive: Array, start: Array) -> int:
+    """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
+
+    start takes the drive. A small state comes to the scale of the drive, and the drive to that of a
+    large one.
+    """
+    _copy(drive, start)
+    if exponent == 0 or _max_abs(drive) == 0.0:
+        return exponent
+    if exponent < 0 or _max_abs(state) == 0.0:
+        _scale_exact(state, exponent)
+        return 0
+    _scale_exact(start, -exponent)
+    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
