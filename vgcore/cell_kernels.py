@@ -106,7 +106,7 @@ def _deep(cell: DeepNet, n_steps: int) -> _Prepared:
         return [
             aligned_zeros((n, P), dtype),
             aligned_zeros(P, dtype),
-            aligned_zeros(5 * P, dtype),
+            aligned_zeros(4 * P, dtype),
             aligned_zeros((n_steps, P), dtype),
             np.empty((2, n_steps + 1)),
             np.empty((2, n_steps + 1), np.int64),

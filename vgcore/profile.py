@@ -430,7 +430,7 @@ def _inputs(cell: Cell, inputs: object, n_trajectories: int, n_times: int) -> Ar
         how = (
             "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with them"
         )
-        raise ValueError(f"inputs: given, but the cell has no input weights; {how}")
+        raise ValueError(f"inputs: found some, but the cell has no input weights; {how}")
     shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
     names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
     return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)

@@ -42,11 +42,11 @@ def _deep_forward(
 
     slopes[j] is s' of what goes into layer L - T + j + 1, and activity[j + 1] 4**its exponent the
     square norm of s of it; activity[0] is that of the layer before, 0 if there is none. Scratch:
-    matrix (N, P), vectors (5 P,).
+    matrix (N, P), vectors (4 P,).
     """
     L, n, P, T = W.shape[0], W.shape[1], x.size, slopes.shape[0]
     value, start, drive = vectors[:P], vectors[P : 2 * P], vectors[2 * P : 3 * P]
-    scratch, y = vectors[3 * P : 4 * P], vectors[4 * P : 5 * P]
+    scratch = vectors[3 * P : 4 * P]
     exponent = _rescale_state(x, 0, near_zero, far)
     low, high = _bounds(exponent, n)
     activity[0] = 0.0
@@ -131,7 +131,7 @@ def _deep_batch(
 ) -> None:
     """Profiles of several draws, one after another; inputs and burn_in are not used.
 
-    W (draws, L, N, N), bias (draws, L, N). Scratch: matrix (N, P), state (P,), vectors (5 P,),
+    W (draws, L, N, N), bias (draws, L, N). Scratch: matrix (N, P), state (P,), vectors (4 P,),
     slopes (T, P), squares and exponents (2, T + 1), logs (T + 1,).
     """
     for d in range(out_log_norm.shape[0]):
