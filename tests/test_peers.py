@@ -36,6 +36,21 @@ def test_benchmarked_profiles_agree(library, n_trajectories):
     np.testing.assert_allclose(ours.log_norm, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of JAX's own imports
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("library", PEERS["lstm_profile"])
+def test_benchmarked_profiles_of_gated_cells_agree(library, kind):
+    require(library)
+    cell = getattr(vg, kind).draw(4, 13, gain=3.0, rng=1)
+    state, loss = np.random.default_rng(2).standard_normal((2, 4, 3, cell.n_state))
+    ours = vg.gradient_profile(cell, 40, n_trajectories=3, initial_state=state, loss_gradient=loss)
+    bias = cell.bias if kind == "LSTM" else np.concatenate([cell.b_ih, cell.b_hh], axis=1)
+    columns = (np.ascontiguousarray(rows.swapaxes(1, 2)) for rows in (state, loss))
+    arrays = PREPARE[library](cell.W_hh, bias[..., None], *columns)
+    theirs = PEERS[f"{kind.lower()}_profile"][library](*arrays, 40)
+    np.testing.assert_allclose(ours.log_norm, theirs, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("library", PEERS["spectral_radius"])
 def test_benchmarked_radii_agree(library):
     require(library)
@@ -129,7 +144,7 @@ def test_odd_torch_modules_are_refused(kind):
     with pytest.raises(TypeError, match="modules: found 3"):
         load(3)
     other = "GRU" if kind == "LSTM" else "LSTM"
-    with pytest.raises(ValueError, match="expected [34]N"):
+    with pytest.raises(ValueError, match=r"expected [34]N"):
         load(getattr(torch.nn, other)(2, 5))
     assert load(make(2, 3, bias=False)).n_inputs == 2
     assert load(getattr(torch.nn, f"{kind}Cell")(2, 3)).n_hidden == 3
