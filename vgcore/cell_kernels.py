@@ -13,6 +13,7 @@ from vgcore.activations import activation as find_activation
 from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
+from vgcore.kernels.columns import from_gates_zeros, quarters_zeros, to_gates_zeros
 from vgcore.kernels.deep import _deep_batch
 from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.leaky import _leaky_batch
@@ -63,12 +64,12 @@ _Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Array]]]
 
 
 def _lstm(cell: LSTM, n_steps: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, gates=4, state=2, vectors=20, keep=6)
+    scratch = _gated_scratch(cell, n_steps, gates=4, state=2, vectors=21, keep=6)
     return _lstm_batch, [cell.W_hh, _input_weights(cell), cell.bias], [_LSTM_ORDER], scratch
 
 
 def _gru(cell: GRU, n_steps: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, gates=3, state=1, vectors=16, keep=4)
+    scratch = _gated_scratch(cell, n_steps, gates=3, state=1, vectors=17, keep=4)
     parameters = [cell.W_hh, _input_weights(cell), cell.b_ih, cell.b_hh]
     return _gru_batch, parameters, [_GRU_ORDER], scratch
 
@@ -82,12 +83,12 @@ def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
 
     def scratch() -> list[Array]:
         return [
-            aligned_zeros((P, P), dtype),
-            aligned_zeros((P, P), dtype),
+            quarters_zeros(n, dtype),
+            quarters_zeros(n, dtype),
             aligned_zeros((cell.n_inputs, P), dtype),
             aligned_zeros(P, dtype),
             aligned_zeros(P, dtype),
-            aligned_zeros(6 * P, dtype),
+            aligned_zeros(7 * P, dtype),
             aligned_zeros((n_steps + 1, P), dtype),
             np.empty((3, n_steps + 1)),
             np.empty((3, n_steps + 1), np.int64),
@@ -139,8 +140,8 @@ def _gated_scratch(
 
     def scratch() -> list[Array]:
         return [
-            aligned_zeros((n, gates * P), dtype),
-            aligned_zeros((gates * n, P), dtype),
+            to_gates_zeros(gates, n, dtype),
+            from_gates_zeros(gates, n, dtype),
             aligned_zeros((cell.n_inputs, gates * P), dtype),
             aligned_zeros((2, gates * P), dtype),
             aligned_zeros(state * P, dtype),

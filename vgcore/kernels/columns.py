@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import config
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
-from vgcore.kernels.vectors import _Code, _int, _routine, _tree
+from vgcore.kernels.vectors import (
+    BYTES,
+    _Code,
+    _int,
+    _routine,
+    _tree,
+    aligned_zeros,
+    padded,
+)
 
 _Columns = list[Any]
 
@@ -103,8 +114,23 @@ def _columnwise(*rows: int) -> Callable[[Callable[..., None]], Any]:
     return compile_or_not
 
 
-def _write_products(gates: int) -> Callable[..., None]:
-    """Return what writes y = start + sum_g x[g, :n] @ M[g], each term a chain of its own."""
+@contextmanager
+def _sweep(code: _Code, turn: ir.Value, panels: ir.Value) -> Iterator[ir.Value]:
+    """Repeat the body for every panel, in the order opposite to the last time."""
+    builder = code.builder
+    sign = builder.load(turn)
+    builder.store(builder.fneg(sign), turn)
+    back = builder.fcmp_ordered("<", sign, ir.Constant(code.scalar, 0.0))
+    with cgutils.for_range(builder, panels) as step:
+        last = builder.sub(builder.sub(panels, _int(1)), step.index)
+        yield builder.select(back, last, step.index)
+
+
+def _write_product(factors: int, sizes: tuple[int, ...]) -> Callable[..., None]:
+    """Return what writes the product with a packed matrix, whose panels are `sizes` vectors wide.
+
+    A row of a panel has `factors` parts, each multiplied by an entry of its own part of x.
+    """
 
     def write(
         code: _Code,
@@ -112,69 +138,115 @@ def _write_products(gates: int) -> Callable[..., None]:
         x_size: ir.Value,
         M: ir.Value,
         rows: ir.Value,
-        P: ir.Value,
+        panel_size: ir.Value,
         start: ir.Value,
         _start_size: ir.Value,
         y: ir.Value,
-        _y_size: ir.Value,
+        y_size: ir.Value,
+        turn: ir.Value,
+        _turn_size: ir.Value,
     ) -> None:
         builder = code.builder
         M, start, y = code.vectors(M), code.vectors(start), code.vectors(y)
-        width, done = code.width(P), code.variable(_int(0))
-        n, stride = (builder.udiv(size, _int(gates)) for size in (rows, x_size))
-        firsts = [
-            (code.at(x, builder.mul(stride, _int(g))), builder.mul(n, _int(g)))
-            for g in range(gates)
-        ]
-        for columns in (2, 1) if code.wide else (1,):
-            with code.steps(done, width, columns) as column:
-                sums = [
-                    [
-                        code.variable(code.zero if g else code.load(start, column, c))
-                        for c in range(columns)
+        width = code.width(panel_size)
+        panels = builder.udiv(y_size, panel_size)
+        n = builder.udiv(rows, builder.mul(panels, _int(factors)))
+        stride = builder.udiv(x_size, _int(factors))
+        parts_of_x = [code.at(x, builder.mul(stride, _int(f))) for f in range(factors)]
+        for size in sizes:
+            fits = builder.icmp_signed("==", width, _int(size))
+            with builder.if_then(fits), _sweep(code, turn, panels) as panel:
+                column = builder.mul(panel, _int(size))
+                first = builder.mul(builder.mul(panel, n), _int(factors * size))
+                # all columns at once, unless that takes more registers than AVX2 has
+                at_once = size if code.wide or factors * size <= 6 else 1
+                for done in range(0, size, at_once):
+                    columns = range(done, done + at_once)
+                    sums = [
+                        [
+                            code.variable(code.zero if f else code.load(start, column, c))
+                            for c in columns
+                        ]
+                        for f in range(factors)
                     ]
-                    for g in range(gates)
-                ]
-                with cgutils.for_range(builder, n) as row:
-                    for (factors, first), totals in zip(firsts, sums, strict=True):
-                        factor = code.spread(builder.load(code.at(factors, row.index)))
-                        line = builder.mul(builder.add(first, row.index), width)
-                        for c, total in enumerate(totals):
-                            code.accumulate(total, factor, code.load(M, line, column, c))
-                for c in range(columns):
-                    parts = [builder.load(totals[c]) for totals in sums]
-                    code.store(_sum(parts, builder.fadd), y, column, c)
+                    with cgutils.for_range(builder, n) as row:
+                        line = builder.add(first, builder.mul(row.index, _int(factors * size)))
+                        for f, part in enumerate(parts_of_x):
+                            factor = code.spread(builder.load(code.at(part, row.index)))
+                            for c, total in zip(columns, sums[f], strict=True):
+                                entry = code.load(M, line, f * size + c)
+                                code.accumulate(total, factor, entry)
+                    for i, c in enumerate(columns):
+                        parts = [builder.load(totals[i]) for totals in sums]
+                        code.store(_sum(parts, builder.fadd), y, column, c)
         builder.ret_void()
 
-    write.__name__ = f"_write_products_{gates}"
+    write.__name__ = f"_write_product_{factors}_{'_'.join(map(str, sizes))}"
     return write
 
 
 def _sum(parts: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """Join any number of values: halves of a power of two as a tree, then the rest."""
+    """Join any number of values: a power of two of them as a tree, then the rest."""
     half = 1 << (len(parts).bit_length() - 1)
-    total = _tree(parts[:half], join)
-    return functools.reduce(join, parts[half:], total)
+    return functools.reduce(join, parts[half:], _tree(parts[:half], join))
 
 
-def _products(gates: int) -> Any:
-    """Return the kernel y = start + sum_g x[g, :n] @ M[g] for x (gates P), M (gates n, P)."""
+def _product(factors: int, sizes: tuple[int, ...]) -> Any:
+    """Return the kernel of a product with a packed matrix, y = start + sum_f x[f, :n] @ M[f].
 
-    def plain(x: Array, M: Array, start: Array, y: Array) -> None:
-        n = len(M) // gates
-        y[:] = start + x.reshape(gates, -1)[:, :n].ravel() @ M
-
+    x is (factors P,), y (columns,) may be `start` but not x. The matrices M[f] (n, columns) are
+    packed in panels, which lie one after the other: element (i, c) of M[f] is in row
+    (panel n + i) factors + f of the packed array, whose row length is that of a panel. Panels are
+    taken in the order opposite to the last time, which changes no bit, so that the part that was
+    used last is still in the first cache where the whole does not fit in; `turn` (1 or more,)
+    holds the direction, 1 or -1.
+    """
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return plain
-    write = _write_products(gates)
 
-    def typing(context: Any, x: Any, M: Any, start: Any, y: Any) -> Any:
-        return _routine(write, (x, M, start, y), (1, 2, 1, 1), returns=None)
+        def plain(x: Array, packed: Array, start: Array, y: Array, turn: Array) -> None:
+            panels = y.size // packed.shape[1]
+            M = packed.reshape(panels, -1, factors, packed.shape[1])
+            parts = x.reshape(factors, -1)[:, : M.shape[1]]
+            y[:] = start + np.einsum("fi,pifc->pc", parts, M).ravel()
+
+        return plain
+
+    write = _write_product(factors, sizes)
+
+    def typing(context: Any, x: Any, packed: Any, start: Any, y: Any, turn: Any) -> Any:
+        return _routine(write, (x, packed, start, y, turn), (1, 2, 1, 1, 1), returns=None)
 
     return intrinsic(typing)
 
 
-_products_of_3, _products_of_4 = _products(3), _products(4)
+# Four to eight sums at a time hide the latency of a fused multiply-add.
+_TO_GATES, _FROM_GATES = {4: (4,), 3: (6, 3)}, (2, 1)
+_to_4_gates, _to_3_gates = _product(1, _TO_GATES[4]), _product(1, _TO_GATES[3])
+_from_4_gates, _from_3_gates = _product(4, _FROM_GATES), _product(3, _FROM_GATES)
+
+
+def to_gates_zeros(gates: int, n: int, dtype: npt.DTypeLike) -> Array:
+    """Zeros of the shape in which W^T (N, gates P) is packed."""
+    return _packed_zeros(1, _TO_GATES[gates], n, gates * padded(n, dtype), dtype)
+
+
+def from_gates_zeros(gates: int, n: int, dtype: npt.DTypeLike) -> Array:
+    """Zeros of the shape in which W (gates N, P) is packed."""
+    return _packed_zeros(gates, _FROM_GATES, n, padded(n, dtype), dtype)
+
+
+def quarters_zeros(n: int, dtype: npt.DTypeLike) -> Array:
+    """Zeros of the shape in which W (P, P) is packed with a quarter of its rows for each gate."""
+    P = padded(n, dtype)
+    return _packed_zeros(4, _FROM_GATES, P // 4, P, dtype)
+
+
+def _packed_zeros(
+    factors: int, sizes: tuple[int, ...], n: int, columns: int, dtype: npt.DTypeLike
+) -> Array:
+    lanes = BYTES // np.dtype(dtype).itemsize
+    size = lanes * next(size for size in sizes if columns % (size * lanes) == 0)
+    return aligned_zeros((columns // size * n * factors, size), dtype)
 
 
 def _write_matvec(

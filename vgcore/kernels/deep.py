@@ -33,12 +33,13 @@ def _deep_forward(
     residual: bool,
     matrix: Array,
     x: Array,
+    exponent: int,
     vectors: Array,
     slopes: Array,
     activity: Array,
     activity_exponent: Integers,
-) -> None:
-    """Run all L layers of W (L, N, N) from x (P,), and keep what is needed of the last T.
+) -> int:
+    """Run all L layers of W (L, N, N) from 2**exponent x (P,), and keep what the last T need.
 
     slopes[j] is s' of what goes into layer L - T + j + 1, and activity[j + 1] 4**its exponent the
     square norm of s of it; activity[0] is that of the layer before, 0 if there is none. Scratch:
@@ -47,7 +48,7 @@ def _deep_forward(
     L, n, P, T = W.shape[0], W.shape[1], x.size, slopes.shape[0]
     value, start, drive = vectors[:P], vectors[P : 2 * P], vectors[2 * P : 3 * P]
     scratch = vectors[3 * P : 4 * P]
-    exponent = _rescale_state(x, 0, near_zero, far)
+    exponent = _rescale_state(x, exponent, near_zero, far)
     low, high = _bounds(exponent, n)
     activity[0] = 0.0
     activity_exponent[0] = 0
@@ -71,6 +72,7 @@ def _deep_forward(
         if not low <= _sum_squares(x) <= high:
             exponent = _rescale_state(x, exponent, near_zero, far)
             low, high = _bounds(exponent, n)
+    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -105,6 +107,18 @@ def _deep_backward(
         exponent = exponents[lag]
         if squares[lag] == 0.0:
             break
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _deep_jacobian(W: Array, residual: bool, slope: Array, out: Array) -> None:
+    """Set out (N, N or more) to the transposed Jacobian of a layer W (N, N)."""
+    n = W.shape[0]
+    out[:] = 0.0
+    for r in range(n):
+        for i in range(n):
+            out[i, r] = slope[i] * W[r, i]
+        if residual:
+            out[r, r] += 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -146,6 +160,7 @@ def _deep_batch(
                 residual,
                 matrix,
                 state,
+                0,
                 vectors,
                 slopes,
                 squares[0],

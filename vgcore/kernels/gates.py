@@ -1,8 +1,8 @@
 """What the kernels of the cells share: packed weights, activations, scales and logarithms.
 
-A cell with G gates has W (G N, N), the gates one above the other. It is held in two forms:
-`forward` (N, G P), so that one product gives all gates, and `backward` (G N, P). What the gradient
-is multiplied by on its way back through a step is a row of `keep`. P is N padded to whole vectors,
+A cell with G gates has W (G N, N), the gates one above the other. It is packed in two
+forms: `forward`, so that one product gives all gates, and `backward`. What the gradient is
+multiplied by on its way back through a step is a row of `keep`. P is N padded to whole vectors,
 T is n_steps.
 """
 
@@ -31,14 +31,14 @@ _sigmoid = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["
 _tanh = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["tanh"].function)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _sigmoids(x: Array, value: Array, slope: Array) -> None:
     """Set value = sigmoid(x) and slope to its derivative."""
     for j in range(x.size):
         value[j], slope[j] = _sigmoid(x[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _tanhs(x: Array, linear: bool, value: Array, slope: Array) -> None:
     """Set value = tanh(x) and slope to its derivative; or x and 1, for so small an x."""
     if linear:
@@ -112,27 +112,28 @@ def _add_scaled(drive: Array, exponent: int, x: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_forward(W: Array, order: Integers, out: Array) -> None:
-    """Set out (m, G P) to the transposes of the gates of W (G N, m), taken in this order."""
-    n, stride = W.shape[0] // order.size, out.shape[1] // order.size
-    out[:] = 0.0
+def _pack_forward(W: Array, order: Integers, P: int, out: Array) -> None:
+    """Set out to the transposes of the gates of W (G N, m), in this order, P columns for each.
+
+    out is packed as `to_gates_zeros`, or (m, G P); what is padding in it stays as it is.
+    """
+    n, size = W.shape[0] // order.size, out.shape[1]
     for g in range(order.size):
         for j in range(n):
-            row = W[order[g] * n + j]
+            row, panel, column = W[order[g] * n + j], (g * P + j) // size, (g * P + j) % size
             for i in range(row.size):
-                out[i, g * stride + j] = row[i]
+                out[panel * row.size + i, column] = row[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _pack_backward(W: Array, order: Integers, out: Array) -> None:
-    """Set out (G N, P) to the gates of W (G N, N), taken in this order."""
-    n = W.shape[0] // order.size
-    out[:] = 0.0
-    for g in range(order.size):
-        for j in range(n):
-            row, target = W[order[g] * n + j], out[g * n + j]
-            for i in range(row.size):
-                target[i] = row[i]
+    """Set out, packed as `from_gates_zeros`, to the gates of W (G N, N), in this order."""
+    gates, n, size = order.size, W.shape[0] // order.size, out.shape[1]
+    for g in range(gates):
+        for i in range(n):
+            row = W[order[g] * n + i]
+            for c in range(row.size):
+                out[(c // size * n + i) * gates + g, c % size] = row[c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -145,7 +146,7 @@ def _pack_parts(vector: Array, order: Integers, out: Array) -> None:
             out[g * stride + j] = vector[order[g] * n + j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
     """As `_scaled_squares`, but x stays as it is; scratch is of its size."""
     square = _sum_squares(x)

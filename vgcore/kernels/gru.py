@@ -13,7 +13,7 @@ from typing import Any
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.columns import _columnwise, _fma, _products_of_3
+from vgcore.kernels.columns import _columnwise, _fma, _from_3_gates, _to_3_gates
 from vgcore.kernels.gates import (
     _add_scaled,
     _gate_logs,
@@ -70,21 +70,27 @@ def _gru_forward(
     inputs: Array,
     burn_in: int,
     state: Array,
+    exponent: int,
     vectors: Array,
     keep: Array,
     squares: Array,
     exponents: Integers,
-) -> None:
-    """Run burn_in + T steps from `state` (P,); as `_lstm_forward`. vectors (16 P,) is scratch."""
+) -> int:
+    """Run burn_in + T steps from 2**exponent `state` (P,), as `_lstm_forward`.
+
+    vectors (17 P,) is scratch.
+    """
     P = state.size
     gates, rz, slopes = vectors[: 3 * P], vectors[3 * P : 5 * P], vectors[5 * P : 7 * P]
     candidate, tanh = vectors[7 * P : 8 * P], vectors[8 * P : 10 * P]
     drive, zeros = vectors[10 * P : 13 * P], vectors[13 * P : 16 * P]
+    turn = vectors[16 * P :]
+    turn[0] = 1.0
     n_steps = keep.shape[0] - 1
     constant_input = inputs.shape[0] == 1
     keep[0] = 0.0
     squares[0] = 0.0
-    exponents[0] = exponent = 0
+    exponents[0] = 0
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
         if t == 0 or not constant_input:
@@ -96,10 +102,10 @@ def _gru_forward(
         linear = exponent != 0
         if linear:
             zeros[:] = 0.0
-            _vecmat(state, forward, zeros, gates)
+            _to_3_gates(state, forward, zeros, gates, turn)
             _add_scaled(bias[: 2 * P], exponent, gates[: 2 * P])
         else:
-            _vecmat(state, forward, bias, gates)
+            _to_3_gates(state, forward, bias, gates, turn)
         _add_drive(gates, drive)
         _sigmoids(gates[: 2 * P], rz, slopes)
         _reset(rz, gates, drive, candidate)
@@ -107,6 +113,7 @@ def _gru_forward(
         _mix(rz, slopes, gates, tanh, state, keep[j])
         if linear:
             _scale_exact(keep[j, : 2 * P], exponent)
+    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -120,7 +127,8 @@ def _gru_backward(
 ) -> None:
     """Carry the gradient `delta` (P,) back over T steps; as `_lstm_backward`."""
     P, last = delta.size, keep.shape[0] - 1
-    gates, scratch = vectors[: 3 * P], vectors[3 * P : 6 * P]
+    gates, scratch, turn = vectors[: 3 * P], vectors[3 * P : 6 * P], vectors[16 * P :]
+    turn[0] = 1.0
     squares[:2] = 0.0
     exponents[:2] = exponent = 0
     for lag in range(last + 1):
@@ -130,7 +138,19 @@ def _gru_backward(
             break
         _to_gates(delta, keep[last - lag], gates)
         squares[1, lag], exponents[1, lag] = _squares(gates, exponent, scratch)
-        _products_of_3(gates, backward, delta, delta)
+        _from_3_gates(gates, backward, delta, delta, turn)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _gru_jacobian(W: Array, keep: Array, out: Array) -> None:
+    """Set out (N, N or more) to the transposed Jacobian of a step, from its row of keep."""
+    n, P = W.shape[1], keep.size // 4
+    out[:] = 0.0
+    for r in range(n):
+        to_r, to_z, to_n = keep[r], keep[P + r], keep[2 * P + r]
+        for i in range(n):
+            out[i, r] = to_r * W[r, i] + to_z * W[n + r, i] + to_n * W[2 * n + r, i]
+        out[r, r] += keep[3 * P + r]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -159,12 +179,13 @@ def _gru_batch(
 ) -> None:
     """Profiles of several draws, one after another; as `_lstm_batch`.
 
-    Scratch: packed_biases (2, 3 P), state (P,), vectors (16 P,), keep (T + 1, 4 P).
+    Scratch: packed_biases (2, 3 P), state (P,), vectors (17 P,), keep (T + 1, 4 P).
     """
+    P = state.size
     for d in range(out_log_norm.shape[0]):
-        _pack_forward(W_rec[d], order, forward)
+        _pack_forward(W_rec[d], order, P, forward)
         _pack_backward(W_rec[d], order, backward)
-        _pack_forward(W_in[d], order, input_weights)
+        _pack_forward(W_in[d], order, P, input_weights)
         _pack_parts(input_bias[d], order, packed_biases[0])
         _pack_parts(bias[d], order, packed_biases[1])
         for k in range(out_log_norm.shape[1]):
@@ -177,6 +198,7 @@ def _gru_batch(
                 _of_row(inputs, d, k),
                 burn_in,
                 state,
+                0,
                 vectors,
                 keep,
                 squares[2],

@@ -14,7 +14,7 @@ from typing import Any
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.columns import _columnwise, _fma, _products_of_4
+from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates, _to_4_gates
 from vgcore.kernels.gates import (
     _add_scaled,
     _gate_logs,
@@ -65,26 +65,30 @@ def _lstm_forward(
     inputs: Array,
     burn_in: int,
     state: Array,
+    exponent: int,
     vectors: Array,
     keep: Array,
     squares: Array,
     exponents: Integers,
-) -> None:
-    """Run burn_in + T steps from `state` and keep what the backward pass needs.
+) -> int:
+    """Run burn_in + T steps from 2**exponent `state`; return the exponent of the last state.
 
+    What the backward pass needs is kept:
     keep[j] is of the step to time burn_in + j; squares[j] 4**exponents[j] is the square norm of the
-    h before it, 0 where there is no such step. vectors (20 P,) is scratch.
+    h before it, 0 where there is no such step. vectors (21 P,) is scratch.
     """
     P = state.size // 2
     h, c = state[:P], state[P:]
     gates, values = vectors[: 4 * P], vectors[4 * P : 8 * P]
     slopes, drive = vectors[8 * P : 12 * P], vectors[12 * P : 16 * P]
     tanh, zeros = vectors[16 * P : 18 * P], vectors[16 * P : 20 * P]
+    turn = vectors[20 * P :]
+    turn[0] = 1.0
     n_steps = keep.shape[0] - 1
     constant_input = inputs.shape[0] == 1
     keep[0] = 0.0
     squares[0] = 0.0
-    exponents[0] = exponent = 0
+    exponents[0] = 0
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
         if t == 0 or not constant_input:
@@ -95,10 +99,10 @@ def _lstm_forward(
         linear = exponent != 0
         if linear:
             zeros[:] = 0.0
-            _vecmat(h, forward, zeros, gates)
+            _to_4_gates(h, forward, zeros, gates, turn)
             _add_scaled(drive[: 3 * P], exponent, gates[: 3 * P])
         else:
-            _vecmat(h, forward, drive, gates)
+            _to_4_gates(h, forward, drive, gates, turn)
         _sigmoids(gates[: 3 * P], values[: 3 * P], slopes[: 3 * P])
         _tanhs(gates[3 * P :], linear, values[3 * P :], slopes[3 * P :])
         _take_up(values, slopes, state, keep[j])
@@ -106,6 +110,7 @@ def _lstm_forward(
         _give_out(values, slopes, tanh, state, keep[j])
         if linear:
             _scale_exact(keep[j, P : 4 * P], exponent)
+    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -120,10 +125,12 @@ def _lstm_backward(
     """Carry the gradient `delta` (2 P,) back over T steps.
 
     The first rows of squares and exponents take its square norm at each lag, the second ones that
-    of the gradient of the gates there. vectors (9 P,) is scratch.
+    of the gradient of the gates there. vectors (21 P,) is scratch.
     """
     P, last = delta.size // 2, keep.shape[0] - 1
     gates, scratch, zeros = vectors[: 4 * P], vectors[4 * P : 8 * P], vectors[8 * P : 9 * P]
+    turn = vectors[20 * P :]
+    turn[0] = 1.0
     zeros[:] = 0.0
     squares[:2] = 0.0
     exponents[:2] = exponent = 0
@@ -134,7 +141,26 @@ def _lstm_backward(
             break
         _to_gates(delta, keep[last - lag], gates)
         squares[1, lag], exponents[1, lag] = _squares(gates, exponent, scratch)
-        _products_of_4(gates, backward, zeros, delta[:P])
+        _from_4_gates(gates, backward, zeros, delta[:P], turn)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _lstm_jacobian(W: Array, keep: Array, out: Array) -> None:
+    """Set out (2 N, 2 N or more) to the transposed Jacobian of a step, from its row of keep.
+
+    W (4 N, N) has its gates in the order i, f, g, o.
+    """
+    n, P = W.shape[1], keep.size // 6
+    out[:] = 0.0
+    for r in range(n):
+        h_of_c, to_o, to_i = keep[r], keep[P + r], keep[2 * P + r]
+        to_f, to_g, f = keep[3 * P + r], keep[4 * P + r], keep[5 * P + r]
+        for i in range(n):
+            c = to_i * W[r, i] + to_f * W[n + r, i] + to_g * W[2 * n + r, i]
+            out[i, n + r] = c
+            out[i, r] = h_of_c * c + to_o * W[3 * n + r, i]
+        out[n + r, n + r] = f
+        out[n + r, r] = h_of_c * f
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -163,15 +189,16 @@ def _lstm_batch(
     """Profiles of several draws, one after another, with the gates of W_rec in this order.
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
-    Scratch: forward (N, 4 P), backward (4 N, P), input_weights (n_inputs, 4 P), packed_biases
-    (2, 4 P), state (2 P,), vectors (20 P,), keep (T + 1, 6 P), squares and exponents (3, T + 1),
+    Scratch: forward and backward as packed, input_weights (n_inputs, 4 P), packed_biases
+    (2, 4 P), state (2 P,), vectors (21 P,), keep (T + 1, 6 P), squares and exponents (3, T + 1),
     logs (2, T + 1). out (draws, trajectories, T + 1).
     """
     halves = order[:2]  # 0, 1: of h and c
+    P = state.size // 2
     for d in range(out_log_norm.shape[0]):
-        _pack_forward(W_rec[d], order, forward)
+        _pack_forward(W_rec[d], order, P, forward)
         _pack_backward(W_rec[d], order, backward)
-        _pack_forward(W_in[d], order, input_weights)
+        _pack_forward(W_in[d], order, P, input_weights)
         _pack_parts(bias[d], order, packed_biases[0])
         for k in range(out_log_norm.shape[1]):
             _pack_parts(_of_row(initial_state, d, k), halves, state)
@@ -182,6 +209,7 @@ def _lstm_batch(
                 _of_row(inputs, d, k),
                 burn_in,
                 state,
+                0,
                 vectors,
                 keep,
                 squares[2],
