@@ -132,8 +132,10 @@ def _pack_backward(W: Array, order: Integers, out: Array) -> None:
     for g in range(gates):
         for i in range(n):
             row = W[order[g] * n + i]
-            for c in range(row.size):
-                out[(c // size * n + i) * gates + g, c % size] = row[c]
+            for panel in range((row.size + size - 1) // size):
+                target, first = out[(panel * n + i) * gates + g], panel * size
+                for c in range(min(size, row.size - first)):
+                    target[c] = row[first + c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -86,6 +86,7 @@ def _gru_forward(
     drive, zeros = vectors[10 * P : 13 * P], vectors[13 * P : 16 * P]
     turn = vectors[16 * P :]
     turn[0] = 1.0
+    rz_gates, n_value, n_slope = gates[: 2 * P], tanh[:P], tanh[P:]
     n_steps = keep.shape[0] - 1
     constant_input = inputs.shape[0] == 1
     keep[0] = 0.0
@@ -93,6 +94,7 @@ def _gru_forward(
     exponents[0] = 0
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
+        kept = keep[j]
         if t == 0 or not constant_input:
             _vecmat(inputs[0 if constant_input else t], input_weights, input_bias, drive)
         squares[j], exponents[j] = _squares(state, exponent, candidate)
@@ -103,16 +105,16 @@ def _gru_forward(
         if linear:
             zeros[:] = 0.0
             _to_3_gates(state, forward, zeros, gates, turn)
-            _add_scaled(bias[: 2 * P], exponent, gates[: 2 * P])
+            _add_scaled(bias[: 2 * P], exponent, rz_gates)
         else:
             _to_3_gates(state, forward, bias, gates, turn)
         _add_drive(gates, drive)
-        _sigmoids(gates[: 2 * P], rz, slopes)
+        _sigmoids(rz_gates, rz, slopes)
         _reset(rz, gates, drive, candidate)
-        _tanhs(candidate, linear, tanh[:P], tanh[P:])
-        _mix(rz, slopes, gates, tanh, state, keep[j])
+        _tanhs(candidate, linear, n_value, n_slope)
+        _mix(rz, slopes, gates, tanh, state, kept)
         if linear:
-            _scale_exact(keep[j, : 2 * P], exponent)
+            _scale_exact(kept[: 2 * P], exponent)
     return exponent
 
 

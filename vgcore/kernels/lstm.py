@@ -84,6 +84,9 @@ def _lstm_forward(
     tanh, zeros = vectors[16 * P : 18 * P], vectors[16 * P : 20 * P]
     turn = vectors[20 * P :]
     turn[0] = 1.0
+    ifo, ifo_value, ifo_slope = gates[: 3 * P], values[: 3 * P], slopes[: 3 * P]
+    g, g_value, g_slope = gates[3 * P :], values[3 * P :], slopes[3 * P :]
+    c_value, c_slope = tanh[:P], tanh[P:]
     n_steps = keep.shape[0] - 1
     constant_input = inputs.shape[0] == 1
     keep[0] = 0.0
@@ -91,25 +94,26 @@ def _lstm_forward(
     exponents[0] = 0
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
+        kept = keep[j]
         if t == 0 or not constant_input:
             _vecmat(inputs[0 if constant_input else t], input_weights, bias, drive)
-        squares[j], exponents[j] = _squares(h, exponent, tanh[:P])
+        squares[j], exponents[j] = _squares(h, exponent, c_value)
         if exponents[j] != exponent or exponent != 0:
             exponent = _settle(state, exponent, _max_abs(drive[3 * P :]) != 0.0)
         linear = exponent != 0
         if linear:
             zeros[:] = 0.0
             _to_4_gates(h, forward, zeros, gates, turn)
-            _add_scaled(drive[: 3 * P], exponent, gates[: 3 * P])
+            _add_scaled(drive[: 3 * P], exponent, ifo)
         else:
             _to_4_gates(h, forward, drive, gates, turn)
-        _sigmoids(gates[: 3 * P], values[: 3 * P], slopes[: 3 * P])
-        _tanhs(gates[3 * P :], linear, values[3 * P :], slopes[3 * P :])
-        _take_up(values, slopes, state, keep[j])
-        _tanhs(c, linear, tanh[:P], tanh[P:])
-        _give_out(values, slopes, tanh, state, keep[j])
+        _sigmoids(ifo, ifo_value, ifo_slope)
+        _tanhs(g, linear, g_value, g_slope)
+        _take_up(values, slopes, state, kept)
+        _tanhs(c, linear, c_value, c_slope)
+        _give_out(values, slopes, tanh, state, kept)
         if linear:
-            _scale_exact(keep[j, P : 4 * P], exponent)
+            _scale_exact(kept[P : 4 * P], exponent)
     return exponent
 
 
@@ -131,6 +135,7 @@ def _lstm_backward(
     gates, scratch, zeros = vectors[: 4 * P], vectors[4 * P : 8 * P], vectors[8 * P : 9 * P]
     turn = vectors[20 * P :]
     turn[0] = 1.0
+    h = delta[:P]
     zeros[:] = 0.0
     squares[:2] = 0.0
     exponents[:2] = exponent = 0
@@ -141,7 +146,7 @@ def _lstm_backward(
             break
         _to_gates(delta, keep[last - lag], gates)
         squares[1, lag], exponents[1, lag] = _squares(gates, exponent, scratch)
-        _from_4_gates(gates, backward, zeros, delta[:P], turn)
+        _from_4_gates(gates, backward, zeros, h, turn)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
