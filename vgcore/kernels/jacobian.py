@@ -7,7 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
-from vgcore.kernels.rnn import LN2, _pack
+from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,
@@ -46,14 +46,14 @@ def _product_lane(
     n = out.shape[0]
     motion = _begin(network, draw, motion)
     slope = motion.slope
-    for _ in range(burn_in):
-        _advance(network, motion)
     product[:] = 0.0
     for i in range(n):
         product[i, i] = 1.0
     exponent = 0
-    for _ in range(n_steps):
+    for t in range(-burn_in, n_steps):
         _advance(network, motion)
+        if t < 0:
+            continue
         for i in range(n):
             row, source = scaled[i], product[i]
             for c in range(row.size):
@@ -164,28 +164,26 @@ def _singular_values_lane(
     product: Array,
     out: Array,
 ) -> None:
-    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, N).
+    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, P).
 
     Scratch: R and product (N, P), powers (2, N), mixing (N, N).
     """
     n = out.size
     motion = _begin(network, draw, motion)
-    for _ in range(burn_in):
-        _advance(network, motion)
     side, rank = 0, n
-    _pack(start, False, frame.rows[side])
-    _orthonormalise_frame(frame, side, rank)
     R[:] = 0.0
     powers[:] = 0
     for i in range(n):
         R[i, i] = 1.0
-    for t in range(n_steps + 1):
+    for t in range(-burn_in, n_steps + 1):
         if t < n_steps:
             _advance(network, motion)
         else:
             motion.slope[:] = 1.0  # W^T of the last step, and no more
+        if t < 0:
+            continue
         if t == 0:
-            _scale_frame(frame, side, rank, motion.slope)
+            _scale_frame(start, motion.slope, frame, side, rank)
         else:
             _carry_frame(motion, motion.slope, True, frame, side, rank)
             side = 1 - side

@@ -7,7 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.rnn import LN2, _pack
+from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,
@@ -25,7 +25,7 @@ from vgcore.kernels.vectors import _exponent, _max_abs, _scale_exact
 _LOW, _HIGH = 2.0**-100, 2.0**100
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _rescale(rows: Array) -> int:
     """Multiply rows by 2**-e so that they stay in range; return e."""
     largest = _max_abs(rows)
@@ -36,7 +36,7 @@ def _rescale(rows: Array) -> int:
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _accumulate(frame: Frame, rows: int, shift: int, growth: Array, powers: Integers) -> None:
     """Multiply the growth[i] 2**powers[i] of each row by its diagonal entry of L.
 
@@ -56,7 +56,7 @@ def _accumulate(frame: Frame, rows: int, shift: int, growth: Array, powers: Inte
         r += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _exponents_lane(
     network: Network,
     draw: int,
@@ -72,28 +72,27 @@ def _exponents_lane(
 ) -> None:
     """Exponents of one draw after each segment but the first, which is the tangent burn-in.
 
-    segments holds the steps of each, start (k, N) the first frame; out (segments - 1, k). Scratch:
+    segments holds the steps of each, start (k, P) the first frame; out (segments - 1, k). Scratch:
     growth and powers (k,). A segment begins and ends with an orthonormal frame in the space of x,
     so that the growth within it is that over its own steps.
     """
     rank, side = start.shape[0], 0
     motion = _begin(network, draw, motion)
-    for _ in range(burn_in):
-        _advance(network, motion)
-    _pack(start, False, frame.rows[side, :rank])
-    _orthonormalise_frame(frame, side, rank)
     growth[:] = 1.0
     powers[:] = 0
-    measured = 0
+    measured, begin = 0, start
     for segment in range(segments.size):
         steps, shift, factored = segments[segment], 0, False
-        for t in range(steps + 1 if steps > 0 else 0):
+        # the steps of the state alone are those of the first segment with t < 0
+        for t in range(-burn_in if segment == 0 else 0, steps + 1 if steps > 0 else 0):
             if t < steps:
                 _advance(network, motion)
             else:
                 motion.slope[:] = 1.0  # W^T of the last step, and no more
+            if t < 0:
+                continue
             if t == 0:
-                _scale_frame(frame, side, rank, motion.slope)
+                _scale_frame(begin, motion.slope, frame, side, rank)
             else:
                 _carry_frame(motion, motion.slope, factored, frame, side, rank)
                 side = 1 - side
@@ -107,6 +106,7 @@ def _exponents_lane(
         if steps > 0:
             _orthonormalise_frame(frame, side, rank)
             _accumulate(frame, rank, 0, growth, powers)
+            begin = frame.rows[side]
         if segment == 0:
             growth[:] = 1.0
             powers[:] = 0
@@ -116,3 +116,25 @@ def _exponents_lane(
         _log(growth, estimate)
         for r in range(estimate.size):
             estimate[r] = (estimate[r] + LN2 * powers[r]) / measured if r < rank else -np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _exponents_batch(
+    network: Network,
+    first: int,
+    burn_in: int,
+    segments: Integers,
+    qr_interval: int,
+    start: Array,
+    motion: Motion,
+    frame: Frame,
+    growth: Array,
+    powers: Integers,
+    out: Array,
+) -> None:
+    """Exponents of several draws from `first` on, as `_exponents_lane`; out (draws, ...)."""
+    for d in range(out.shape[0]):
+        _exponents_lane(
+            network, first + d, burn_in, segments, qr_interval, start, motion, frame, growth,
+            powers, out[d],
+        )  # fmt: skip

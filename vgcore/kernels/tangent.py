@@ -109,6 +109,15 @@ def new_frame(n: int) -> Frame:
     )
 
 
+def first_frame(normals: Array) -> Array:
+    """Orthonormal rows (k, P) that span what those of `normals` (k, N) do, one after the other."""
+    k, n = normals.shape
+    rows, L = aligned_zeros((2, k, padded(n, np.float64)), np.float64)
+    rows[:, :n] = normals
+    _orthonormalise(rows, L, np.empty(k), np.empty_like(rows[0]))
+    return rows
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     """Pack the parameters of one draw and put its initial state in place."""
@@ -167,7 +176,7 @@ def _advance(network: Network, motion: Motion) -> None:
     motion.status[1] = time + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _factor_frame(frame: Frame, side: int, m: int) -> int:
     """Eliminate in the m rows of a frame; return their rank.
 
@@ -177,8 +186,10 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
     _factor(rows[:m], frame.L, frame.diagonal, pivots, alive)
     rank = 0
     for i in range(m):
-        if pivots[i] < 0 and np.isnan(rows[i].sum()):  # a step has overflowed
-            frame.diagonal[i], pivots[i] = np.nan, 0
+        if pivots[i] < 0:
+            for c in range(order.size):
+                if np.isnan(rows[i, c]):  # a step has overflowed
+                    frame.diagonal[i], pivots[i] = np.nan, 0
         if pivots[i] >= 0:
             order[rank] = pivots[i]
             if rank < i:
@@ -194,23 +205,23 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
     return rank
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _orthonormalise_frame(frame: Frame, side: int, rank: int) -> None:
     """Make the `rank` rows of a frame orthonormal."""
-    frame.pivots[:rank] = 0  # none is -1
+    for r in range(rank):
+        frame.pivots[r] = 0  # none is -1
     _orthonormalise(frame.rows[side, :rank], frame.L, frame.diagonal, frame.sums)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _scale_frame(frame: Frame, side: int, rank: int, slope: Array) -> None:
-    """Multiply the `rank` rows of a frame by diag(slope)."""
+@njit(nogil=True, error_model="numpy", inline="always")
+def _scale_frame(source: Array, slope: Array, frame: Frame, side: int, rank: int) -> None:
+    """Set the `rank` rows of a frame to those of `source` times diag(slope)."""
     for r in range(rank):
-        row = frame.rows[side, r]
-        for c in range(row.size):
-            row[c] *= slope[c]
+        for c in range(slope.size):
+            frame.rows[side, r, c] = source[r, c] * slope[c]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _carry_frame(
     motion: Motion, slope: Array, factored: bool, frame: Frame, side: int, rank: int
 ) -> None:

@@ -163,7 +163,10 @@ def _write_eliminate(
                 builder.fcmp_ordered(">=", top, ir.Constant(code.scalar, _SMALLEST)),
                 builder.fcmp_ordered("<=", top, ir.Constant(code.scalar, _GREATEST)),
             )
-            factor = code.spread(builder.fdiv(ir.Constant(code.scalar, 1.0), pivot))
+            # the division need not wait until the place, and so the sign, of the pivot is known
+            inverse = builder.fdiv(ir.Constant(code.scalar, 1.0), top)
+            negative = builder.fcmp_ordered("<", pivot, ir.Constant(code.scalar, 0.0))
+            factor = code.spread(builder.select(negative, builder.fneg(inverse), inverse))
             divisor = code.spread(pivot)
             one = code.spread(ir.Constant(code.scalar, 1.0))
             target = builder.insert_element(

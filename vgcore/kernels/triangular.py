@@ -47,18 +47,23 @@ def _factor(F: Array, L: Array, diagonal: Array, pivots: Integers, alive: Intege
 def _orthonormalise(F: Array, L: Array, diagonal: Array, sums: Array) -> None:
     """Replace the rows of F (m, P), which are independent, by those of Q, where F = L Q.
 
-    Gram-Schmidt, twice for each row. L and diagonal as in `_factor`; sums (P,) is scratch.
+    Gram-Schmidt, and again for a row that lost a digit or more to it. L and diagonal as in
+    `_factor`; sums (P,) is scratch.
     """
     for i in range(F.shape[0]):
         row, above = F[i], F[:i]
         L[i, :i] = 0.0
+        before, after = np.inf, _sum_squares(row)
         for _ in range(2):
+            if i == 0 or after > 0.01 * before:
+                break
             _row_sums(above, row, sums)
             for j in range(i):
                 sums[j] = -sums[j]
                 L[i, j] += sums[j]
             _vecmat(sums, above, row, row)
-        norm = np.sqrt(_sum_squares(row))
+            before, after = after, _sum_squares(row)
+        norm = np.sqrt(after)
         diagonal[i] = norm
         for c in range(row.size):
             row[c] /= norm
