@@ -203,6 +203,17 @@ def test_a_vanished_state_comes_back_with_its_input(kind):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "LeakyRNN"])
+def test_no_input_is_that_of_a_cell_without_input_weights(kind):
+    cell = draw(kind, 2, 6, 20)
+    bare = taken(cell, slice(None))
+    bare.W_in = bare.W_ih = None
+    found, expected = (vg.gradient_profile(one, 20, rng=3) for one in (cell, bare))
+    assert (found.log_norm == expected.log_norm).all()
+    ours, theirs = (vg.lyapunov_exponents(one, 20, rng=3) for one in (cell, bare))
+    assert (ours == theirs).all()
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "LeakyRNN"])
 def test_no_horizon_is_too_long(kind):
     """Both of a vanishing and of an exploding gradient."""
     for gain in (0.3, 30.0):

@@ -24,7 +24,7 @@ from vgcore.parallel import over_draws
 Logs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 # Gates in the order of the kernel, by their places in the order of the cell.
-_LSTM_ORDER, _GRU_ORDER = np.array([0, 1, 3, 2]), np.arange(3)
+LSTM_ORDER, GRU_ORDER = np.array([0, 1, 3, 2]), np.arange(3)
 
 
 def run_kernel(
@@ -41,8 +41,7 @@ def run_kernel(
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
     """
-    batch, parameters, constants, scratch = _PREPARE[type(cell)](cell, n_steps)
-    parameters = [np.require(array, requirements=["C", "W"]) for array in parameters]
+    batch, parameters, constants, scratch = prepare(cell, n_steps, inputs.shape[-1])
     given = (inputs, initial_state, loss_gradient)
     out = [np.empty((cell.n_draws, n_trajectories, n_steps + 1)) for _ in range(2)]
 
@@ -60,21 +59,36 @@ def run_kernel(
     return out[0], out[1]
 
 
+def prepare(cell: Cell, n_steps: int, n_inputs: int) -> _Prepared:
+    """A cell's kernel, arrays with an axis of draws, what all draws share, and a maker of scratch.
+
+    n_inputs is 0 where there is no input, also for a cell that could have one.
+    """
+    batch, parameters, constants, scratch = _PREPARE[type(cell)](cell, n_steps, n_inputs)
+    arrays = [np.require(array, requirements=["C", "W"]) for array in parameters]
+    return batch, arrays, constants, scratch
+
+
 _Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Array]]]
 
 
-def _lstm(cell: LSTM, n_steps: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, gates=4, state=2, vectors=21, keep=6)
-    return _lstm_batch, [cell.W_hh, _input_weights(cell), cell.bias], [_LSTM_ORDER], scratch
+def _lstm(cell: LSTM, n_steps: int, n_inputs: int) -> _Prepared:
+    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=4, state=2, vectors=21, keep=6)
+    return (
+        _lstm_batch,
+        [cell.W_hh, _input_weights(cell, n_inputs), cell.bias],
+        [LSTM_ORDER],
+        scratch,
+    )
 
 
-def _gru(cell: GRU, n_steps: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, gates=3, state=1, vectors=17, keep=4)
-    parameters = [cell.W_hh, _input_weights(cell), cell.b_ih, cell.b_hh]
-    return _gru_batch, parameters, [_GRU_ORDER], scratch
+def _gru(cell: GRU, n_steps: int, n_inputs: int) -> _Prepared:
+    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=3, state=1, vectors=17, keep=4)
+    parameters = [cell.W_hh, _input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
+    return _gru_batch, parameters, [GRU_ORDER], scratch
 
 
-def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
@@ -85,7 +99,7 @@ def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
         return [
             quarters_zeros(n, dtype),
             quarters_zeros(n, dtype),
-            aligned_zeros((cell.n_inputs, P), dtype),
+            aligned_zeros((n_inputs, P), dtype),
             aligned_zeros(P, dtype),
             aligned_zeros(P, dtype),
             aligned_zeros(7 * P, dtype),
@@ -95,11 +109,11 @@ def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
             np.empty((2, n_steps + 1)),
         ]
 
-    parameters = [cell.W_rec, _input_weights(cell), bias]
+    parameters = [cell.W_rec, _input_weights(cell, n_inputs), bias]
     return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
 
 
-def _deep(cell: DeepNet, n_steps: int) -> _Prepared:
+def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
 
@@ -124,15 +138,15 @@ def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
     return [law.code, *lines]
 
 
-def _input_weights(cell: Cell) -> Array:
+def _input_weights(cell: Cell, n_inputs: int) -> Array:
     """The input weights, or those of no input at all."""
-    if cell.W_in is not None:
+    if cell.W_in is not None and n_inputs > 0:
         return cell.W_in
     return np.zeros((*cell.W_rec.shape[:2], 0), cell.dtype)
 
 
 def _gated_scratch(
-    cell: Cell, n_steps: int, *, gates: int, state: int, vectors: int, keep: int
+    cell: Cell, n_steps: int, n_inputs: int, *, gates: int, state: int, vectors: int, keep: int
 ) -> Callable[[], list[Array]]:
     """Scratch of a gated kernel, made anew for each block; numbers are of vectors of N."""
     n, dtype = cell.n_hidden, cell.dtype
@@ -142,7 +156,7 @@ def _gated_scratch(
         return [
             to_gates_zeros(gates, n, dtype),
             from_gates_zeros(gates, n, dtype),
-            aligned_zeros((cell.n_inputs, gates * P), dtype),
+            aligned_zeros((n_inputs, gates * P), dtype),
             aligned_zeros((2, gates * P), dtype),
             aligned_zeros(state * P, dtype),
             aligned_zeros(vectors * P, dtype),

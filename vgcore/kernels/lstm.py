@@ -153,7 +153,7 @@ def _lstm_backward(
 def _lstm_jacobian(W: Array, keep: Array, out: Array) -> None:
     """Set out (2 N, 2 N or more) to the transposed Jacobian of a step, from its row of keep.
 
-    W (4 N, N) has its gates in the order i, f, g, o.
+    W (4 N, N) has its gates in the order i, f, g, o, as the cell does.
     """
     n, P = W.shape[1], keep.size // 6
     out[:] = 0.0
