@@ -9,7 +9,7 @@ rest on; here each has its rounds to itself.
 
 from __future__ import annotations
 
-OPERATIONS = ("gradient_profile", "spectral_radius", "draw_weights")
+OPERATIONS = ("gradient_profile", "lstm_profile", "gru_profile", "spectral_radius", "draw_weights")
 
 
 def test_operation(time_operation, operation, case, implementation):

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 from vgcore import checks
-from vgcore.cells import RNN
+from vgcore._typing import Array
+from vgcore.cell_steps import CHUNK, walk
+from vgcore.cells import RNN, Cell
+from vgcore.deep import DeepNet
+from vgcore.kernels.dense import _multiply
 from vgcore.kernels.jacobian import _product_lane, _singular_values_lane
 from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
-from vgcore.trajectory import network, refuse_overflow
+from vgcore.trajectory import check_cell, drive_and_state, network, refuse_overflow
 
 # Log singular values from two first frames that differ by more are given up.
 _RESOLVED = 1e-6
 
 
 def jacobian_product(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     *,
     inputs: object = None,
@@ -88,9 +94,19 @@ def jacobian_product(
     """
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
-    draws = network(cell, burn_in + n_steps, inputs, initial_state, Streams.from_rng(rng))
+    streams = Streams.from_rng(rng)
+    check_cell(cell)
     n = cell.n_state
     log_scale, P = np.empty(cell.n_draws), np.empty((cell.n_draws, n, n))
+    if not isinstance(cell, RNN):
+        if isinstance(cell, DeepNet):
+            burn_in = cell.layers_before(n_steps, burn_in)
+        given = drive_and_state(cell, burn_in + n_steps, inputs, initial_state, streams)
+        run = partial(_multiply_steps, cell, given, burn_in, n_steps, log_scale, P)
+        over_draws(run, cell.n_draws, n_threads)
+        refuse_overflow(cell, log_scale)
+        return log_scale, P
+    draws = network(cell, burn_in + n_steps, inputs, initial_state, streams)
 
     def work(first: int, stop: int) -> None:
         motion = new_motion(n, draws.inputs)
@@ -101,6 +117,33 @@ def jacobian_product(
     over_draws(work, cell.n_draws, n_threads)
     refuse_overflow(draws, log_scale)
     return log_scale, P
+
+
+def _multiply_steps(
+    cell: Cell,
+    given: tuple[Array, Array],
+    burn_in: int,
+    n_steps: int,
+    log_scale: Array,
+    P: Array,
+    first: int,
+    stop: int,
+) -> None:
+    """`jacobian_product` of some draws of a cell whose steps are given by their Jacobians."""
+    n, trajectory = cell.n_state, walk(cell, *given)
+    product, scratch = aligned_zeros((2, n, padded(n, np.float64)), np.float64)
+    for d in range(first, stop):
+        trajectory.begin(d)
+        trajectory.skip(burn_in)
+        product[:, :n] = np.eye(n)
+        exponent = 0
+        for done in range(0, n_steps, CHUNK):
+            steps = trajectory.steps(min(CHUNK, n_steps - done))
+            exponent += _multiply(steps, product, scratch)
+        norm = np.sqrt((product * product).sum())
+        with np.errstate(divide="ignore"):  # an exactly zero product is -inf
+            log_scale[d] = np.log(norm) + exponent * np.log(2.0)
+        P[d] = product[:, :n].T / (norm if norm != 0.0 else 1.0)
 
 
 def log_singular_values(

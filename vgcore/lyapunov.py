@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vgcore import checks
-from vgcore.cells import RNN
+from vgcore._typing import Array
+from vgcore.cell_steps import CHUNK, walk
+from vgcore.cells import RNN, Cell
+from vgcore.deep import DeepNet
+from vgcore.kernels.dense import _grow
 from vgcore.kernels.lyapunov import _exponents_batch
 from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
-from vgcore.trajectory import network, refuse_overflow
+from vgcore.trajectory import check_cell, drive_and_state, network, refuse_overflow
 
 Exponents = npt.NDArray[np.float64]
 
 
 def lyapunov_exponents(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     *,
     n_exponents: int | None = None,
@@ -133,7 +138,7 @@ def lyapunov_exponents(
 
 
 def lyapunov_history(
-    cell: RNN,
+    cell: Cell,
     steps: npt.ArrayLike,
     *,
     n_exponents: int | None = None,
@@ -174,14 +179,24 @@ def lyapunov_history(
     tangent_burn_in = checks.integer("tangent_burn_in", tangent_burn_in)
     qr_interval = checks.integer("qr_interval", qr_interval, least=1)
     streams = Streams.from_rng(rng)
-    n_times = burn_in + tangent_burn_in + int(stops[-1])
-    draws = network(cell, n_times, inputs, initial_state, streams)
+    n_times = tangent_burn_in + int(stops[-1])
+    check_cell(cell)
+    if isinstance(cell, DeepNet):
+        burn_in = cell.layers_before(n_times, burn_in)
+    n_times += burn_in
     n = cell.n_state
     k = n if n_exponents is None else n_exponents
     k = checks.integer("n_exponents", k, least=1, most=n)
     start = first_frame(streams.at(Purpose.TANGENT_FRAME, 0).standard_normal((k, n)))
     segments = np.array([tangent_burn_in, *np.diff(stops, prepend=0)], np.int64)
     exponents = np.empty((cell.n_draws, len(stops), k))
+    if not isinstance(cell, RNN):
+        given = drive_and_state(cell, n_times, inputs, initial_state, streams)
+        options = (burn_in, segments, qr_interval, start)
+        over_draws(partial(_follow, cell, given, options, exponents), cell.n_draws, n_threads)
+        refuse_overflow(cell, exponents)
+        return np.sort(exponents, axis=-1)[..., ::-1]
+    draws = network(cell, n_times, inputs, initial_state, streams)
 
     def work(first: int, stop: int) -> None:
         motion, frame = new_motion(n, draws.inputs), new_frame(n)
@@ -194,6 +209,38 @@ def lyapunov_history(
     over_draws(work, cell.n_draws, n_threads)
     refuse_overflow(draws, exponents)
     return np.sort(exponents, axis=-1)[..., ::-1]
+
+
+def _follow(
+    cell: Cell,
+    given: tuple[Array, Array],
+    options: tuple[int, npt.NDArray[np.int64], int, Array],
+    out: Exponents,
+    first: int,
+    stop: int,
+) -> None:
+    """Exponents of some draws of a cell whose steps are given by their Jacobians."""
+    burn_in, segments, qr_interval, start = options
+    k = len(start)
+    trajectory, frame = walk(cell, *given), new_frame(cell.n_state)
+    growth, powers, status = np.empty(k), np.empty(k, np.int64), np.empty(4, np.int64)
+    for d in range(first, stop):
+        trajectory.begin(d)
+        trajectory.skip(burn_in)
+        frame.rows[0, :k] = start
+        status[:] = k, 0, 0, 0  # rank, side, exponent, steps since the last segment
+        measured = 0
+        for place, length in enumerate(segments):
+            if place <= 1:  # the growth of the tangent burn-in does not count
+                growth[:], powers[:] = 1.0, 0
+            for done in range(0, length, CHUNK):
+                count = min(CHUNK, length - done)
+                steps, last = trajectory.steps(count), done + count == length
+                _grow(steps, last, qr_interval, frame, growth, powers, status)
+            if place > 0:
+                measured += length
+                estimate = (np.log(growth) + np.log(2.0) * powers) / measured
+                out[d, place - 1] = np.where(np.arange(k) < status[0], estimate, -np.inf)
 
 
 def _steps(steps: npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import RNN, normal_block, unit_loss_gradients
+from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
 from vgcore.kernels.tangent import Network
 from vgcore.streams import Purpose, Streams
 
@@ -26,23 +26,12 @@ def network(
     where that is None, standard normal numbers are drawn. Where `n_trajectories` is given, both
     have an axis of that length after the draws, and the numbers are those of `gradient_profile`.
     """
+    check_cell(cell)
     if not isinstance(cell, RNN):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
-    if inputs is not None and cell.W_in is None:
-        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+        raise TypeError(f"cell: found {type(cell).__name__}; this function is for vgcore.RNN alone")
+    u, state = drive_and_state(cell, n_times, inputs, initial_state, streams, n_trajectories)
     n_draws, n = cell.n_draws, cell.n_state
-    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
-    if initial_state is None:
-        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (*rows, n))
-    state = checks.broadcast(
-        "initial_state", initial_state, (n_draws, *rows, n), f"(n_draws,{axes} n_state)"
-    )
-    if inputs is None or cell.W_in is None:
-        W_in, u = np.zeros((n_draws, n, 0)), np.zeros((*(1 for _ in rows), 1, 1, 0))
-    else:
-        shape = (n_draws, *rows, n_times, cell.n_inputs)
-        names = f"(n_draws,{axes} burn-in and n_steps, n_inputs)"
-        W_in, u = cell.W_in, checks.broadcast("inputs", inputs, shape, names)
+    W_in = np.zeros((n_draws, n, 0)) if inputs is None or cell.W_in is None else cell.W_in
     law = find_activation(cell.activation)
     nowhere = (np.nan, np.nan)
     return Network(
@@ -52,9 +41,43 @@ def network(
         law.code,
         np.array(law.near_zero or nowhere),
         np.array(law.far or nowhere),
-        compact(u),
-        compact(state),
+        u,
+        state,
     )
+
+
+def check_cell(cell: object) -> None:
+    """Refuse what is no cell."""
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+
+
+def drive_and_state(
+    cell: Cell,
+    n_times: int,
+    inputs: object,
+    initial_state: object,
+    streams: Streams,
+    n_trajectories: int | None = None,
+) -> tuple[Array, Array]:
+    """Inputs and initial states of any cell, checked, in float64; see `network`."""
+    check_cell(cell)
+    if inputs is not None and cell.W_in is None:
+        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+    n_draws, n = cell.n_draws, cell.n_state
+    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
+    if initial_state is None:
+        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (*rows, n))
+    state = checks.broadcast(
+        "initial_state", initial_state, (n_draws, *rows, n), f"(n_draws,{axes} n_state)"
+    )
+    if inputs is None:
+        u = np.zeros((*(1 for _ in rows), 1, 1, 0))
+    else:
+        shape = (n_draws, *rows, n_times, cell.n_inputs)
+        names = f"(n_draws,{axes} burn-in and n_steps, n_inputs)"
+        u = checks.broadcast("inputs", inputs, shape, names)
+    return compact(u), compact(state)
 
 
 def last_losses(cell: RNN, n_trajectories: int, loss_gradient: object, streams: Streams) -> Array:
@@ -74,7 +97,7 @@ def compact(array: Array) -> Array:
     return _float64(checks.once(array))
 
 
-def refuse_overflow(network: Network, values: Array) -> None:
+def refuse_overflow(network: Network | Cell, values: Array) -> None:
     """Raise for the first draw with a nan or inf among its `values` (n_draws, ...)."""
     finite = (values < np.inf).reshape(len(values), -1).all(axis=1)
     if not finite.all():

@@ -150,6 +150,30 @@ def _gradient_profile(case: Case) -> Problem:
     return Problem(ours, (cell.W_rec, _columns(state), _columns(loss)), (case.n_steps,))
 
 
+def _gated_profile(cell_class: Any) -> Callable[[Case], Problem]:
+    def make(case: Case) -> Problem:
+        cell = cell_class.draw(case.n_draws, case.n_hidden, dtype=case.dtype, rng=1)
+        shape = (2, case.n_draws, case.n_trajectories, cell.n_state)
+        state, loss = np.random.default_rng(2).standard_normal(shape).astype(case.dtype)
+
+        def ours(n_threads: int | None) -> Any:
+            return vg.gradient_profile(
+                cell,
+                case.n_steps,
+                n_trajectories=case.n_trajectories,
+                initial_state=state,
+                loss_gradient=loss,
+                n_threads=n_threads,
+            ).log_norm
+
+        one = cell_class is vg.LSTM
+        bias = cell.bias if one else np.concatenate([cell.b_ih, cell.b_hh], axis=1)
+        arrays = (cell.W_hh, bias[..., None], _columns(state), _columns(loss))
+        return Problem(ours, arrays, (case.n_steps,))
+
+    return make
+
+
 def _lyapunov_exponents(case: Case) -> Problem:
     cell, state, _ = _network(case, gain=1.5)
     state, n = state[:, 0], case.n_hidden
@@ -268,6 +292,7 @@ _STEPWISE = {
     "minute": (Case(16, 64, 50), Case(64, 16, 50)),
     "full": (Case(16, 200, 100), Case(32, 100, 100), Case(64, 50, 100), Case(128, 16, 100)),
 }
+_GATED = ((16, 400), (32, 200), (64, 100), (128, 50))
 _ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
 
 OPERATIONS = (
@@ -303,6 +328,30 @@ OPERATIONS = (
         loaded=lambda case: _matrix(case) * _vectors(case) / case.n_trajectories,
         working_set=_matrix,
         tolerance={"float32": 1e-3, "float64": 1e-9},
+    ),
+    *(
+        Operation(
+            f"{name}_profile",
+            _gated_profile(cell),
+            {
+                "numpy": peers.batched_cell("numpy", name),
+                "torch": peers.batched_cell("torch", name),
+                "jax_vmap": peers.jax_cell("vmap", name),
+                "jax_map": peers.jax_cell("map", name),
+            },
+            _both(
+                {
+                    "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
+                    "minute": (Case(32, 50, 50),),
+                    "full": tuple(Case(n, draws, 100) for n, draws in _GATED),
+                }
+            ),
+            flop=lambda case, gates=gates: 2 * gates * case.n_hidden**2 * _vectors(case),
+            loaded=lambda case, gates=gates: gates * _matrix(case) * _vectors(case),
+            working_set=lambda case, gates=gates: gates * _matrix(case),
+            tolerance={"float32": 1e-3, "float64": 1e-9},
+        )
+        for name, cell, gates in (("lstm", vg.LSTM, 4), ("gru", vg.GRU, 3))
     ),
     Operation(
         "lyapunov_exponents",

@@ -1,0 +1,59 @@
+"""Tangent frames and products under Jacobians given as matrices, whatever cell they come from.
+
+steps (C, S, P) holds the transposed Jacobians of C steps of a state of S numbers, so that a step is
+frame <- frame J^T for a frame held as rows.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from vgcore._typing import Array, Integers
+from vgcore.kernels.lyapunov import _accumulate, _rescale
+from vgcore.kernels.tangent import Frame, _factor_frame, _orthonormalise_frame
+from vgcore.kernels.vectors import _matmat
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _grow(
+    steps: Array,
+    last: bool,
+    qr_interval: int,
+    frame: Frame,
+    growth: Array,
+    powers: Integers,
+    status: Integers,
+) -> None:
+    """Carry a frame along and note the growth of its rows, orthonormal again after the `last` step.
+
+    status holds the rank of the frame, its side, an exponent not yet noted, and the steps so far.
+    """
+    for t in range(steps.shape[0]):
+        rank, side = status[0], status[1]
+        if rank == 0:
+            return
+        _matmat(frame.rows[side, :rank], steps[t], frame.rows[1 - side, :rank])
+        side = status[1] = 1 - side
+        status[3] += 1
+        ends = last and t == steps.shape[0] - 1
+        if ends or status[3] % qr_interval == 0:
+            status[0] = _factor_frame(frame, side, rank)
+            _accumulate(frame, rank, status[2], growth, powers)
+            status[2] = 0
+        else:
+            status[2] += _rescale(frame.rows[side, :rank])
+        if ends:
+            _orthonormalise_frame(frame, side, status[0])
+            _accumulate(frame, status[0], 0, growth, powers)
+            status[3] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _multiply(steps: Array, product: Array, scratch: Array) -> int:
+    """Multiply a transposed product (S, P) by all steps and 2**-e; return e."""
+    exponent = 0
+    for t in range(steps.shape[0]):
+        _matmat(product, steps[t], scratch)
+        exponent += _rescale(scratch)
+        product[:] = scratch
+    return exponent
