@@ -292,8 +292,33 @@ _STEPWISE = {
     "minute": (Case(16, 64, 50), Case(64, 16, 50)),
     "full": (Case(16, 200, 100), Case(32, 100, 100), Case(64, 50, 100), Case(128, 16, 100)),
 }
-_GATED = ((16, 400), (32, 200), (64, 100), (128, 50))
 _ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
+
+
+def _gated(name: str, cell: Any, gates: int) -> Operation:
+    """The profile of a gated cell, whose matrix has so many gates."""
+    return Operation(
+        f"{name}_profile",
+        _gated_profile(cell),
+        {
+            "numpy": peers.batched_cell("numpy", name),
+            "torch": peers.batched_cell("torch", name),
+            "jax_vmap": peers.jax_cell("vmap", name),
+            "jax_map": peers.jax_cell("map", name),
+        },
+        _both(
+            {
+                "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
+                "minute": (Case(32, 50, 50),),
+                "full": tuple(Case(n, 6400 // n, 100) for n in (16, 32, 64, 128)),
+            }
+        ),
+        flop=lambda case: 2 * gates * case.n_hidden**2 * _vectors(case),
+        loaded=lambda case: gates * _matrix(case) * _vectors(case),
+        working_set=lambda case: gates * _matrix(case),
+        tolerance={"float32": 1e-3, "float64": 1e-9},
+    )
+
 
 OPERATIONS = (
     Operation(
@@ -329,30 +354,8 @@ OPERATIONS = (
         working_set=_matrix,
         tolerance={"float32": 1e-3, "float64": 1e-9},
     ),
-    *(
-        Operation(
-            f"{name}_profile",
-            _gated_profile(cell),
-            {
-                "numpy": peers.batched_cell("numpy", name),
-                "torch": peers.batched_cell("torch", name),
-                "jax_vmap": peers.jax_cell("vmap", name),
-                "jax_map": peers.jax_cell("map", name),
-            },
-            _both(
-                {
-                    "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
-                    "minute": (Case(32, 50, 50),),
-                    "full": tuple(Case(n, draws, 100) for n, draws in _GATED),
-                }
-            ),
-            flop=lambda case, gates=gates: 2 * gates * case.n_hidden**2 * _vectors(case),
-            loaded=lambda case, gates=gates: gates * _matrix(case) * _vectors(case),
-            working_set=lambda case, gates=gates: gates * _matrix(case),
-            tolerance={"float32": 1e-3, "float64": 1e-9},
-        )
-        for name, cell, gates in (("lstm", vg.LSTM, 4), ("gru", vg.GRU, 3))
-    ),
+    _gated("lstm", vg.LSTM, 4),
+    _gated("gru", vg.GRU, 3),
     Operation(
         "lyapunov_exponents",
         _lyapunov_exponents,

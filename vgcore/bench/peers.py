@@ -215,8 +215,10 @@ def jax_cell(over_draws: str, cell: str) -> Callable[..., Any]:
             return jax.numpy.concatenate([start[None], logs[::-1]])[:, 0].T
 
         if over_draws == "vmap":
-            return jax.jit(jax.vmap(one_draw))
-        return jax.jit(lambda *arrays: jax.lax.map(lambda draw: one_draw(*draw), arrays))
+            batch: Callable[..., Any] = jax.jit(jax.vmap(one_draw))
+        else:
+            batch = jax.jit(lambda *arrays: jax.lax.map(lambda draw: one_draw(*draw), arrays))
+        return batch
 
     def profile(*arguments: Any) -> Any:
         return np.asarray(compiled(arguments[-1])(*arguments[:-1]))

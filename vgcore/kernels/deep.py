@@ -10,11 +10,10 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.columns import _matvec
-from vgcore.kernels.gates import _activate_at, _meet_drive, _squares
+from vgcore.kernels.gates import _activate_at, _logs, _meet_drive, _squares
 from vgcore.kernels.rnn import (
-    _bounds,
     _copy,
-    _logs,
+    _has_left,
     _of_row,
     _pack,
     _rescale_state,
@@ -49,7 +48,6 @@ def _deep_forward(
     value, start, drive = vectors[:P], vectors[P : 2 * P], vectors[2 * P : 3 * P]
     scratch = vectors[3 * P : 4 * P]
     exponent = _rescale_state(x, exponent, near_zero, far)
-    low, high = _bounds(exponent, n)
     activity[0] = 0.0
     activity_exponent[0] = 0
     for layer in range(L):
@@ -65,13 +63,10 @@ def _deep_forward(
                 _scale_exact(value, before)
             for i in range(P):
                 start[i] += x[i]
-        if exponent != before:
-            low, high = _bounds(exponent, n)
         _pack(W[layer], False, matrix)
         _matvec(matrix, value, start, x)
-        if not low <= _sum_squares(x) <= high:
+        if _has_left(x, exponent, n, _sum_squares(x)):
             exponent = _rescale_state(x, exponent, near_zero, far)
-            low, high = _bounds(exponent, n)
     return exponent
 
 

@@ -16,8 +16,6 @@ from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
-    _HIGH,
-    _LOW,
     _NEAR,
     LN2,
     _activate_far,
@@ -25,7 +23,14 @@ from vgcore.kernels.rnn import (
     _piecewise_linear,
     _scaled_squares,
 )
-from vgcore.kernels.vectors import _exponent, _max_abs, _normalise, _scale_exact, _sum_squares
+from vgcore.kernels.vectors import (
+    _exponent,
+    _in_range,
+    _max_abs,
+    _normalise,
+    _scale_exact,
+    _sum_squares,
+)
 
 _sigmoid = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["sigmoid"].function)
 _tanh = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["tanh"].function)
@@ -152,11 +157,31 @@ def _pack_parts(vector: Array, order: Integers, out: Array) -> None:
 def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
     """As `_scaled_squares`, but x stays as it is; scratch is of its size."""
     square = _sum_squares(x)
-    if not _LOW <= square <= _HIGH:
+    if not _in_range(square, x):
         for j in range(x.size):
             scratch[j] = x[j]
         square, exponent = _scaled_squares(scratch, exponent)
     return square, exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _logs(
+    squares: Array,
+    exponents: Integers,
+    activity: Array,
+    activity_exponent: Integers,
+    logs: Array,
+    out_log_norm: Array,
+    out_log_contribution: Array,
+) -> None:
+    """Take the logarithms of one row of gradients and activities; logs (T + 1,) is scratch."""
+    last = squares.size - 1
+    _log(squares, out_log_norm)
+    _log(activity, logs)
+    for lag in range(last + 1):
+        out_log_norm[lag] = 0.5 * out_log_norm[lag] + LN2 * exponents[lag]
+        j = last - lag
+        out_log_contribution[lag] = out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

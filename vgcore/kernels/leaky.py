@@ -15,8 +15,8 @@ from vgcore._typing import Array, Integers
 from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates
 from vgcore.kernels.gates import _activate_at, _gate_logs, _meet_drive, _squares
 from vgcore.kernels.rnn import (
-    _bounds,
     _copy,
+    _has_left,
     _of_row,
     _pack,
     _rescale_state,
@@ -84,20 +84,17 @@ def _leaky_forward(
     keep[0] = 0.0
     squares[0] = 0.0
     exponents[0] = 0
-    low, high = _bounds(exponent, n)
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
         if t == 0 or not constant_input:
             _vecmat(inputs[0 if constant_input else t], input_weights, bias, drive)
         squares[j], exponents[j] = _squares(state, exponent, scratch)
-        if exponents[j] != exponent or not low <= squares[j] <= high:
+        if exponents[j] != exponent or _has_left(state, exponent, n, squares[j]):
             exponent = _rescale_state(state, exponent, near_zero, far)
-            low, high = _bounds(exponent, n)
         if exponent == 0:
             _from_4_gates(state, forward, drive, x, turn)
         else:
             exponent = _meet_drive(state, exponent, drive, start)
-            low, high = _bounds(exponent, n)
             _from_4_gates(state, forward, start, x, turn)
         _activate_at(activation, near_zero, far, x, exponent, n, scratch, value, slope)
         _mix(shares, value, slope, state, keep[j])

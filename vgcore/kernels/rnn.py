@@ -158,6 +158,13 @@ def _copy(source: Array, target: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _of_row(array: Array, draw: int, trajectory: int) -> Array:
+    """Return the part of one draw and trajectory; its axes are (draws or 1, trajectories or 1)."""
+    part: Array = array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
+    return part
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     """Return s, e with ||2**exponent x||^2 = s 4**e; an exact zero has s = e = 0.
 
