@@ -95,6 +95,11 @@ def tangent_digests():
             yield f"lyapunov {dtype} {n}", digest(found)
             scale, P = vg.jacobian_product(cell, 200, rng=1, n_threads=1)
             yield f"jacobian {dtype} {n}", digest(scale, P)
+            singular = vg.log_singular_values(cell, 10, rng=1, n_threads=1)
+            yield f"singular values {dtype} {n}", digest(singular)
+            dying = network(n, dtype, "relu", 1.6)
+            found = vg.lyapunov_exponents(dying, 20, rng=1, n_threads=1)
+            yield f"lyapunov {dtype} {n} relu", digest(found)
 
 
 def weight_digests():

@@ -112,10 +112,9 @@ def new_frame(n: int) -> Frame:
 def first_frame(normals: Array) -> Array:
     """Orthonormal rows (k, P) that span what those of `normals` (k, N) do, one after the other."""
     k, n = normals.shape
-    rows: Array
-    rows, L = aligned_zeros((2, k, padded(n, np.float64)), np.float64)
+    rows = aligned_zeros((k, padded(n, np.float64)), np.float64)
     rows[:, :n] = normals
-    _orthonormalise(rows, L, np.empty(k), np.empty_like(rows[0]))
+    _orthonormalise(rows, np.empty((k, k)), np.empty(k), np.empty_like(rows[0]))
     return rows
 
 

@@ -126,86 +126,98 @@ def _write_carry(
     builder.ret_void()
 
 
+def _place_of_largest(code: _Code, row: ir.Value, width: ir.Value, top: ir.Value) -> ir.Value:
+    """Return the first column of a row with an entry of modulus `top`; 0 if there is none."""
+    builder, place = code.builder, code.variable(_int(0))
+    kind, target = ir.IntType(code.lanes), code.spread(top)
+    with code.rolled(_int(0), width) as done:  # from the last vector to the first
+        v = builder.sub(builder.sub(width, done), _int(1))
+        same = builder.fcmp_ordered("==", code.call("fabs", code.load(row, v)), target)
+        mask = builder.bitcast(same, kind)
+        lane = builder.zext(builder.cttz(mask, ir.Constant(ir.IntType(1), 0)), ir.IntType(64))
+        found = builder.add(builder.mul(v, _int(code.lanes)), lane)
+        hit = builder.icmp_unsigned("!=", mask, ir.Constant(kind, 0))
+        builder.store(builder.select(hit, found, builder.load(place)), place)
+    return builder.load(place)
+
+
+def _divide_row(
+    code: _Code, row: ir.Value, width: ir.Value, column: ir.Value, pivot: ir.Value, top: ir.Value
+) -> None:
+    """Divide a row by its pivot, of modulus `top` and in this column, which becomes exactly 1."""
+    builder = code.builder
+
+    def number(value: float) -> ir.Constant:
+        return ir.Constant(code.scalar, value)
+
+    def write(scaled: Callable[[ir.Value], ir.Value]) -> None:
+        lane = ir.VectorType(ir.IntType(64), code.lanes)
+        columns = code.variable(ir.Constant(lane, list(range(code.lanes))))
+        with code.rolled(_int(0), width) as v:
+            here = builder.load(columns)
+            at_pivot = builder.icmp_signed("==", here, code.spread(column))
+            one = code.spread(number(1.0))
+            code.store(builder.select(at_pivot, one, scaled(code.load(row, v))), row, v)
+            builder.store(builder.add(here, code.spread(_int(code.lanes))), columns)
+
+    # the division need not wait until the place, and so the sign, of the pivot is known
+    inverse = builder.fdiv(number(1.0), top)
+    below_zero = builder.fcmp_ordered("<", pivot, number(0.0))
+    factor = code.spread(builder.select(below_zero, builder.fneg(inverse), inverse))
+    divisor = code.spread(pivot)
+    normal = builder.and_(
+        builder.fcmp_ordered(">=", top, number(_SMALLEST)),
+        builder.fcmp_ordered("<=", top, number(_GREATEST)),
+    )
+    with builder.if_else(normal, likely=True) as (then, otherwise):
+        with then:
+            write(lambda value: builder.fmul(value, factor))
+        with otherwise:
+            write(lambda value: builder.fdiv(value, divisor))
+
+
+def _clear_below(
+    code: _Code, F: _Part, L: _Part, i: ir.Value, row: ir.Value, column: ir.Value
+) -> None:
+    """Subtract row i, with a 1 in this column, from those below so often that they have zeros."""
+    builder, width = code.builder, code.width(F.shape[1])
+    done = code.variable(builder.add(i, _int(1)))
+    for rows in (4, 2, 1):
+        with code.steps(done, F.shape[0], rows) as below:
+            lines, factors = [], []
+            for r in range(rows):
+                place = builder.add(below, _int(r))
+                line = _line(code, F, place)
+                multiplier = builder.fneg(builder.load(code.at(line, column)))
+                builder.store(multiplier, code.at(_line(code, L, place), i))
+                lines.append(code.vectors(line))
+                factors.append(code.spread(multiplier))
+            with code.rolled(_int(0), width) as v:
+                value = code.load(row, v)
+                for line, factor in zip(lines, factors, strict=True):
+                    code.store(code.call("fma", factor, value, code.load(line, v)), line, v)
+
+
 def _write_eliminate(
     code: _Code, F: _Part, L: _Part, diagonal: _Part, pivots: _Part, alive: _Part
 ) -> None:
     """Write the elimination of the rows of F, one after the other."""
-    builder = code.builder
-    m, width = F.shape[0], code.width(F.shape[1])
-    lanes = ir.VectorType(ir.IntType(64), code.lanes)
-    numbers = ir.Constant(lanes, list(range(code.lanes)))
-    mask_kind = ir.IntType(code.lanes)
-
-    with cgutils.for_range(builder, m) as outer:
+    builder, width = code.builder, code.width(F.shape[1])
+    zero = ir.Constant(code.scalar, 0.0)
+    with cgutils.for_range(builder, F.shape[0]) as outer:
         i = outer.index
-        row = code.vectors(_line(code, F, i))
+        line = _line(code, F, i)
+        row = code.vectors(line)
         top = _largest(code, row, width)
-        spread_top = code.spread(top)
-        place = code.variable(_int(0))
-        with cgutils.for_range(builder, width) as inner:  # from the last vector to the first
-            v = builder.sub(builder.sub(width, inner.index), _int(1))
-            same = builder.fcmp_ordered("==", code.call("fabs", code.load(row, v)), spread_top)
-            mask = builder.bitcast(same, mask_kind)
-            lane = builder.zext(builder.cttz(mask, ir.Constant(ir.IntType(1), 0)), ir.IntType(64))
-            found = builder.add(builder.mul(v, _int(code.lanes)), lane)
-            hit = builder.icmp_unsigned("!=", mask, ir.Constant(mask_kind, 0))
-            builder.store(builder.select(hit, found, builder.load(place)), place)
-        column = builder.load(place)
-        pivot = builder.load(code.at(_line(code, F, i), column))
-        live = builder.fcmp_ordered(">", top, ir.Constant(code.scalar, 0.0))
-        builder.store(
-            builder.select(live, pivot, ir.Constant(code.scalar, 0.0)), code.at(diagonal.data, i)
-        )
+        column = _place_of_largest(code, row, width, top)
+        pivot = builder.load(code.at(line, column))
+        live = builder.fcmp_ordered(">", top, zero)
+        builder.store(builder.select(live, pivot, zero), code.at(diagonal.data, i))
         builder.store(builder.select(live, column, _int(-1)), code.at(pivots.data, i))
         with builder.if_then(live, likely=True):
             builder.store(_int(0), code.at(alive.data, column))
-            usual = builder.and_(
-                builder.fcmp_ordered(">=", top, ir.Constant(code.scalar, _SMALLEST)),
-                builder.fcmp_ordered("<=", top, ir.Constant(code.scalar, _GREATEST)),
-            )
-            # the division need not wait until the place, and so the sign, of the pivot is known
-            inverse = builder.fdiv(ir.Constant(code.scalar, 1.0), top)
-            negative = builder.fcmp_ordered("<", pivot, ir.Constant(code.scalar, 0.0))
-            factor = code.spread(builder.select(negative, builder.fneg(inverse), inverse))
-            divisor = code.spread(pivot)
-            one = code.spread(ir.Constant(code.scalar, 1.0))
-            target = builder.insert_element(
-                ir.Constant(lanes, ir.Undefined), column, ir.Constant(ir.IntType(32), 0)
-            )
-            zeros = ir.Constant(ir.VectorType(ir.IntType(32), code.lanes), [0] * code.lanes)
-            target = builder.shuffle_vector(target, target, zeros)
-
-            def write(scaled: Callable[[ir.Value], ir.Value]) -> None:
-                here = code.variable(numbers)
-                with cgutils.for_range(builder, width) as inner:
-                    at_pivot = builder.icmp_signed("==", builder.load(here), target)
-                    value = builder.select(at_pivot, one, scaled(code.load(row, inner.index)))
-                    code.store(value, row, inner.index)
-                    step = ir.Constant(lanes, [code.lanes] * code.lanes)
-                    builder.store(builder.add(builder.load(here), step), here)
-
-            with builder.if_else(usual, likely=True) as (then, otherwise):
-                with then:
-                    write(lambda value: builder.fmul(value, factor))
-                with otherwise:
-                    write(lambda value: builder.fdiv(value, divisor))
-            done = code.variable(builder.add(i, _int(1)))
-            for rows in (4, 2, 1):
-                with code.steps(done, m, rows) as below:
-                    targets, factors = [], []
-                    for r in range(rows):
-                        line = builder.add(below, _int(r))
-                        address = _line(code, F, line)
-                        multiplier = builder.fneg(builder.load(code.at(address, column)))
-                        builder.store(multiplier, code.at(_line(code, L, line), i))
-                        targets.append(code.vectors(address))
-                        factors.append(code.spread(multiplier))
-                    with cgutils.for_range(builder, width) as inner:
-                        value = code.load(row, inner.index)
-                        for line, factor in zip(targets, factors, strict=True):
-                            total = code.load(line, inner.index)
-                            total = code.call("fma", factor, value, total)
-                            code.store(total, line, inner.index)
+            _divide_row(code, row, width, column, pivot, top)
+            _clear_below(code, F, L, i, row, column)
     builder.ret_void()
 
 

@@ -89,8 +89,9 @@ class _Code:
     def spread(self, scalar: ir.Value) -> ir.Value:
         """Return a vector with `scalar` in each lane."""
         word = ir.IntType(32)
+        kind = ir.VectorType(scalar.type, self.lanes)
         one = self.builder.insert_element(
-            ir.Constant(self.vector, ir.Undefined), scalar, ir.Constant(word, 0)
+            ir.Constant(kind, ir.Undefined), scalar, ir.Constant(word, 0)
         )
         lanes = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, one, lanes)
@@ -159,7 +160,7 @@ class _Code:
         """Repeat the body for first <= index < stop, and never unroll it.
 
         A tile fills the registers: where LLVM unrolls its loop, they spill, and it takes twice as
-        long.
+        long. Along short rows the code around an unrolled loop costs more than it saves.
         """
         with cgutils.for_range_slice(self.builder, first, stop, _int(1)) as (index, _):
             yield index
