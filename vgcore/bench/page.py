@@ -135,7 +135,7 @@ def study_profile(run: Run) -> tuple[str, Table]:
     words = (
         f"The atlas with {study['draws']} draws a condition took {study['seconds']:.1f} s on "
         f"{text.counted(study['workers'], 'thread')}, {100 * study['kernels']:.0f} % of their time "
-        "within the kernels gradient_profile and spectral_radius. The main thread, which is none of "
+        "within gradient_profile and spectral_radius, the kernels. The main thread, none of "
         f"them, spent {study['writing']:.2f} s on writing parts."
     )
     return words, (("stage", "thread time", "share"), lines)
