@@ -129,14 +129,14 @@ def study_profile(run: Run) -> tuple[str, Table]:
     study = run.extra["study"]
     total = study["workers"] * study["seconds"]
     lines: Lines = [
-        (stage, f"{seconds:.2f} s", f"{seconds / total:.1%}")
+        (stage, f"{seconds:.2f} s", f"{100 * (seconds / total):.1f} %")
         for stage, seconds in sorted(study["spent"].items(), key=lambda item: -item[1])
     ]
     words = (
         f"The atlas with {study['draws']} draws a condition took {study['seconds']:.1f} s on "
-        f"{study['workers']} threads, {study['kernels']:.0%} of their time within the kernels "
-        "gradient_profile and spectral_radius. The main thread, which is none of them, spent "
-        f"{study['writing']:.2f} s on writing parts."
+        f"{text.counted(study['workers'], 'thread')}, {100 * study['kernels']:.0f} % of their time "
+        "within gradient_profile and spectral_radius, the kernels. The main thread, none of "
+        f"them, spent {study['writing']:.2f} s on writing parts."
     )
     return words, (("stage", "thread time", "share"), lines)
 
@@ -245,7 +245,7 @@ def methods(run: Run) -> list[str]:
         "products alone.",
         "A later run can be compared with this one (vgcore bench --compare run.json): both are "
         "divided by a fixed piece of arithmetic timed in every round, and a change counts when its "
-        f"interval lies beyond {STORED_NOISE:.0%} either way.",
+        f"interval lies beyond {100 * STORED_NOISE:.0f} % either way.",
     ]
 
 

@@ -112,7 +112,9 @@ def _fraction(vectors: bool) -> Callable[[Run], Measured]:
         worst = min(rows, key=lambda row: row.fraction or 0.0)
         low = worst.fraction or 0.0
         enough = sum((row.fraction or 0.0) >= 0.6 for row in rows)
-        return f"{enough} of {len(rows)}; lowest {low:.0%} ({worst.key})", enough == len(rows)
+        return f"{enough} of {len(rows)}; lowest {100 * low:.0f} % ({worst.key})", enough == len(
+            rows
+        )
 
     return judge
 
@@ -121,7 +123,7 @@ def _study(run: Run) -> Measured:
     if "study" not in run.extra:
         return None
     share = run.extra["study"]["kernels"]
-    return f"{share:.0%}", share >= 0.8
+    return f"{100 * share:.0f} %", share >= 0.8
 
 
 def _memory(run: Run) -> Measured:
@@ -129,7 +131,7 @@ def _memory(run: Run) -> Measured:
         return None
     peaks = [point["peak_bytes"] for point in run.extra["draws"]]
     growth = max(b / a for a, b in itertools.pairwise(peaks)) - 1
-    return f"at most {growth:+.0%} ({min(peaks) / 1e6:.0f} to {max(peaks) / 1e6:.0f} MB)", (
+    return f"at most {100 * growth:+.0f} % ({min(peaks) / 1e6:.0f} to {max(peaks) / 1e6:.0f} MB)", (
         growth <= 0.1
     )
 

@@ -37,7 +37,11 @@ HEAD = ("benchmark", "vgcore", "fastest peer", "times as fast", "GFLOP/s", "of t
 def cells(row: Row) -> tuple[str, ...]:
     """One line of the table, in the order of `HEAD`."""
     peer = "none" if row.fastest is None else f"{row.fastest} {duration(_peer_seconds(row))}"
-    limit = "" if row.fraction is None else f"{row.fraction:.0%} ({row.bound and row.bound.name})"
+    limit = (
+        ""
+        if row.fraction is None
+        else f"{100 * row.fraction:.0f} % ({row.bound and row.bound.name})"
+    )
     return (
         row.key,
         duration(row.ours.value),
@@ -54,8 +58,12 @@ def _peer_seconds(row: Row) -> float:
 
 def machine_line(run: Run) -> str:
     """Processor and threads of a run."""
-    threads = run.machine["threads"]
-    return f"{run.machine['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
+    return f"{run.machine['cpu']}, {counted(run.machine['threads'], 'thread')}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write `1 thread` or `2 threads`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def limit_lines(found: Limits) -> Iterator[str]:
