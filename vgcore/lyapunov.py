@@ -55,9 +55,9 @@ def lyapunov_exponents(
     tangent_burn_in
         Steps of state and frame before the measurement.
     qr_interval
-        Steps between orthogonalisations. More than 1 is faster, but the frame collapses in between:
-        the last exponents are wrong as soon as exp(qr_interval (lambda_1 - lambda_k)) comes near
-        1e16, and lose digits before. The steps left over at the end count as well.
+        Steps between factorisations of the frame. More than 1 is faster, but the frame collapses
+        in between: the last exponents are wrong as soon as exp(qr_interval (lambda_1 - lambda_k))
+        comes near 1e16, and lose digits before. The steps left over at the end count as well.
     inputs : array_like, optional
         u_1, u_2 ..., broadcasts to (n_draws, burn_in + tangent_burn_in + n_steps, n_inputs); None
         for an autonomous network.

@@ -2,9 +2,10 @@
 
 Growth along a frame needs the volumes that its first 1, 2, 3 ... rows span, and any basis of the
 same nested spaces will do as a new frame if it is well conditioned. Gaussian elimination that takes
-the largest entry of each row as its pivot gives one, U with entries of at most 1, for a third of
-the work of an orthonormal one [1]_; the diagonal of L has the ratio of the volumes. What comes to
-matter only at the ends, the volumes within U itself, is taken from L Q once.
+the largest entry of each row as its pivot gives one [1]_, U with entries of at most 1; the diagonal
+of L has the ratio of the volumes. What comes to matter only at the ends, the volumes within U
+itself, is taken from L Q once. As U is triangular, a step takes 2 N^3 operations with its product,
+not the 10/3 N^3 of blocked reflections: at N = 16, 32, 64, 128 a half to a third of the time.
 
 Where units saturate, columns of F differ by hundreds of orders of magnitude. Elimination keeps each
 column to its own precision: a large column is used up by its pivot, and is exactly zero from then.
