@@ -85,6 +85,11 @@ def cell_digests():
                 found = vg.gradient_profile(cell, 500, rng=1, n_threads=1)
                 name = f"cell {place} {type(cell).__name__} {dtype} {n}"
                 yield name, digest(found.log_norm, found.log_contribution)
+                if n == 5:
+                    exponents = vg.lyapunov_exponents(cell, 100, rng=1, n_threads=1)
+                    yield f"exponents {name}", digest(exponents)
+                    product = vg.jacobian_product(cell, 100, rng=1, n_threads=1)
+                    yield f"product {name}", digest(*product)
 
 
 def tangent_digests():

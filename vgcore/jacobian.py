@@ -12,7 +12,7 @@ from vgcore._typing import Array
 from vgcore.cell_steps import CHUNK, walk
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.kernels.dense import _multiply
+from vgcore.kernels.dense import _multiply, _normalise_product
 from vgcore.kernels.jacobian import _product_lane, _singular_values_lane
 from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.kernels.vectors import aligned_zeros, padded
@@ -135,15 +135,12 @@ def _multiply_steps(
     for d in range(first, stop):
         trajectory.begin(d)
         trajectory.skip(burn_in)
-        product[:, :n] = np.eye(n)
+        product[:] = np.eye(n, product.shape[1])
         exponent = 0
         for done in range(0, n_steps, CHUNK):
             steps = trajectory.steps(min(CHUNK, n_steps - done))
             exponent += _multiply(steps, product, scratch)
-        norm = np.sqrt((product * product).sum())
-        with np.errstate(divide="ignore"):  # an exactly zero product is -inf
-            log_scale[d] = np.log(norm) + exponent * np.log(2.0)
-        P[d] = product[:, :n].T / (norm if norm != 0.0 else 1.0)
+        log_scale[d] = _normalise_product(product, exponent, P[d])
 
 
 def log_singular_values(

@@ -13,7 +13,7 @@ from vgcore._typing import Array
 from vgcore.cell_steps import CHUNK, walk
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.kernels.dense import _grow
+from vgcore.kernels.dense import _estimate, _grow
 from vgcore.kernels.lyapunov import _exponents_batch
 from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.parallel import over_draws
@@ -239,8 +239,7 @@ def _follow(
                 _grow(steps, last, qr_interval, frame, growth, powers, status)
             if place > 0:
                 measured += length
-                estimate = (np.log(growth) + np.log(2.0) * powers) / measured
-                out[d, place - 1] = np.where(np.arange(k) < status[0], estimate, -np.inf)
+                _estimate(growth, powers, status[0], measured, out[d, place - 1])
 
 
 def _steps(steps: npt.ArrayLike) -> npt.NDArray[np.int64]:

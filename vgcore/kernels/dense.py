@@ -6,12 +6,15 @@ frame <- frame J^T for a frame held as rows.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.elementary import _log, _log_one
 from vgcore.kernels.lyapunov import _accumulate, _rescale
+from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import Frame, _factor_frame, _orthonormalise_frame
-from vgcore.kernels.vectors import _matmat
+from vgcore.kernels.vectors import _matmat, _sum_squares
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -57,3 +60,22 @@ def _multiply(steps: Array, product: Array, scratch: Array) -> int:
         exponent += _rescale(scratch)
         product[:] = scratch
     return exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _estimate(growth: Array, powers: Integers, rank: int, measured: int, out: Array) -> None:
+    """Set out to the exponents that growth 2**powers over `measured` steps stands for."""
+    _log(growth, out)
+    for r in range(out.size):
+        out[r] = (out[r] + LN2 * powers[r]) / measured if r < rank else -np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normalise_product(product: Array, exponent: int, out: Array) -> float:
+    """Set out (S, S) to a transposed product (S, P) with norm 1, not transposed; return the log."""
+    squares = _sum_squares(product)
+    norm = np.sqrt(squares) if squares != 0.0 else 1.0
+    for i in range(out.shape[0]):
+        for c in range(out.shape[0]):
+            out[i, c] = product[c, i] / norm
+    return float(0.5 * _log_one(squares) + LN2 * exponent)

@@ -172,6 +172,13 @@ class _Code:
         last.terminator.set_metadata("llvm.loop", loop)
 
 
+@contextmanager
+def _counted(builder: ir.IRBuilder, stop: ir.Value) -> Iterator[ir.Value]:
+    """Repeat the body for 0 <= index < stop; LLVM may unroll it."""
+    with cgutils.for_range(builder, stop) as loop:
+        yield loop.index
+
+
 def _int(value: int) -> ir.Constant:
     return ir.Constant(ir.IntType(64), value)
 
@@ -278,8 +285,10 @@ def _write_rows(
         for line, totals in zip(offsets, sums, strict=True):
             for offset, total in zip(line, totals, strict=True):
                 builder.store(start(offset), total)
-        with cgutils.for_range(builder, n) as inner:
-            index = builder.add(first, builder.mul(inner.index, step))
+        # one or two vectors gain from an unrolled loop, wider tiles lose 3 % and compile longer
+        loop = code.rolled(_int(0), n) if len(rows) * columns > 2 else _counted(builder, n)
+        with loop as count:
+            index = builder.add(first, builder.mul(count, step))
             element = code.at(matrix, builder.mul(index, width), column)
             values = [code.load(element, c) for c in range(columns)]
             for source, totals in zip(sources, sums, strict=True):
