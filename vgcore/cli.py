@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from vgcore.selftest import Row
     from vgcore.study.plan import Estimate
     from vgcore.study.store import Results
 
@@ -169,6 +173,70 @@ def show_study(study: StudyArgument, as_json: Json = False) -> None:
         _print_json(loaded.resolved())
     else:
         print(loaded.to_toml(), end="")
+
+
+@app.command()
+def selftest(
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
+    only: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only checks with this in their name or area.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check that what is computed agrees with identities and laws of theory.
+
+    The exit code is 1 if a check fails. A right program fails with a chance below 1e-4 at any seed.
+    """
+    started = time.monotonic()
+    from vgcore import selftest
+
+    wanted = selftest.select(only)
+    width = max(len(one.name) for one in wanted)
+    rows = []
+    if not as_json:
+        print(f"{'check':<{width}}  {'measured [95 % interval]':<30} {'expected':>10}  z or error")
+    for one in wanted:
+        row = selftest.run_check(one, seed)
+        rows.append(row)
+        if not as_json:  # row by row: the first of a kind waits for its kernels to be compiled
+            print(_selftest_line(row, width), flush=True)
+    failed = [row.check for row in rows if not row.passed]
+    seconds = round(time.monotonic() - started, 1)
+    if as_json:
+        _print_json(
+            {
+                "passed": not failed,
+                "failed": failed,
+                "seed": seed,
+                "seconds": seconds,
+                "checks": [_finite(dataclasses.asdict(r) | {"passed": r.passed}) for r in rows],
+            }
+        )
+    else:
+        print(f"{len(rows)} checks, {len(failed)} failed, in {seconds:g} s, seed {seed}")
+        for name in failed:
+            print(f"FAILED: {name}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _selftest_line(row: Row, width: int) -> str:
+    """One check as a line of the table."""
+    shown = f"{row.measured:.5g}"
+    if row.kind == "z":
+        shown += f" [{row.low:.5g}, {row.high:.5g}]"
+    verdict = "ok" if row.passed else "FAILED"
+    score = f"{row.kind} {row.score:.2g} (limit {row.limit:.2g})"
+    line = f"{row.check:<{width}}  {shown:<30} {row.expected:>10.5g}  {score:<28} {verdict}"
+    return f"{line}  {row.fault}" if row.fault else line
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for JSON, which has no name for nan and infinity."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 @app.command()
