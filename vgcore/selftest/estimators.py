@@ -205,7 +205,13 @@ def _interval(rng: np.random.Generator) -> Finding:
     start = rng.standard_normal((3, 8))
     often, rarely = (
         lyapunov_exponents(
-            cell, 40, initial_state=start, tangent_burn_in=5, qr_interval=steps, rng=0
+            cell,
+            40,
+            n_exponents=2,
+            initial_state=start,
+            tangent_burn_in=5,
+            qr_interval=steps,
+            rng=0,
         )
         for steps in (1, 3)
     )
