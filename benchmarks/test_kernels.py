@@ -47,6 +47,39 @@ def test_gradient_profile(benchmark, library, n_hidden, n_draws, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("n_hidden", "n_draws"), [(16, 400), (32, 200), (64, 100), (128, 30)])
+@pytest.mark.parametrize("library", ["vgcore", *PEERS["lstm_profile"]])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gradient_profile_of_gated_cells(benchmark, kind, library, n_hidden, n_draws, dtype):
+    benchmark.group = f"gradient_profile of {kind} N={n_hidden} {dtype}"
+    cell = getattr(vg, kind).draw(n_draws, n_hidden, dtype=dtype, rng=1)
+    state, loss = np.random.default_rng(2).standard_normal((2, n_draws, cell.n_state))
+    state, loss = state.astype(dtype), loss.astype(dtype)
+    if library == "vgcore":
+
+        def run():
+            return vg.gradient_profile(
+                cell, N_STEPS, initial_state=state[:, None], loss_gradient=loss[:, None]
+            )
+
+    else:
+        if not available(library):
+            pytest.skip(f"{library} is not installed")
+        bias = cell.bias if kind == "LSTM" else np.concatenate([cell.b_ih, cell.b_hh], axis=1)
+        arrays = PREPARE[library](cell.W_hh, bias[..., None], state[..., None], loss[..., None])
+
+        def run():
+            return PEERS[f"{kind.lower()}_profile"][library](*arrays, N_STEPS)
+
+    gates = len(cell.GATES)
+    benchmark.extra_info.update(
+        n_hidden=n_hidden, n_draws=n_draws, n_steps=N_STEPS, dtype=dtype,
+        gflop=4e-9 * gates * n_hidden**2 * N_STEPS * n_draws,
+    )  # fmt: skip
+    benchmark.pedantic(run, rounds=5, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_gradient_profile_of_many_trajectories(benchmark, dtype):
     """16 trajectories a draw share its matrix, side by side in the lanes of a vector."""
     n_hidden, n_draws, n_trajectories = 64, 25, 16

@@ -68,6 +68,25 @@ def profile_digests():
                     yield name, digest(found.log_norm, found.log_contribution)
 
 
+def cell_digests():
+    for dtype in DTYPES:
+        for n in (5, 16, 33, 64):
+            options = {"dtype": dtype, "rng": n}
+            gated = {"init": "gaussian", "gain": 4.0, **options}
+            cells = (
+                vg.LSTM.draw(3, n, **gated),
+                vg.GRU.draw(3, n, **gated),
+                vg.LeakyRNN.draw(3, n, gain=2.5, leak=0.8, **options),
+                vg.LeakyRNN.draw(3, n, gain=3.0, leak=0.5, activation="relu", **options),
+                vg.DeepNet.draw(3, 500, n, gain=2.5, **options),
+                vg.DeepNet.draw(3, 500, n, gain=2.0, activation="gelu", residual=True, **options),
+            )
+            for place, cell in enumerate(cells):
+                found = vg.gradient_profile(cell, 500, rng=1, n_threads=1)
+                name = f"cell {place} {type(cell).__name__} {dtype} {n}"
+                yield name, digest(found.log_norm, found.log_contribution)
+
+
 def tangent_digests():
     for dtype in DTYPES:
         for n in (5, 33, 64):
@@ -131,6 +150,12 @@ def build():
 
 
 if __name__ == "__main__":
-    parts = (activation_digests, weight_digests, tangent_digests, profile_digests)
+    parts = (
+        activation_digests,
+        weight_digests,
+        tangent_digests,
+        profile_digests,
+        cell_digests,
+    )
     digests = {name: found for part in parts for name, found in part()}
     json.dump({"digests": digests, "build": build()}, sys.stdout)

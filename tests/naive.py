@@ -177,3 +177,59 @@ def fake_measure(condition, settings, seed, start, stop):
             "log_contribution": log_norm - 1.0,
         },
     )
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def lstm_step(W, W_in, b, u, state):
+    """(h, c) after one step; gates i, f, g, o. Analytic, so also for complex numbers."""
+    h, c = np.split(state, 2)
+    i, f, g, o = np.split(W @ h + W_in @ u + b, 4)
+    c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
+    return np.concatenate([_sigmoid(o) * np.tanh(c), c])
+
+
+def gru_step(W, W_in, b_ih, b_hh, u, h):
+    """State h after one step; gates r, z, n, reset after the product."""
+    (r, z, n), (r_in, z_in, n_in) = np.split(W @ h + b_hh, 3), np.split(W_in @ u + b_ih, 3)
+    r, z = _sigmoid(r + r_in), _sigmoid(z + z_in)
+    return (1 - z) * np.tanh(n_in + r * n) + z * h
+
+
+def leaky_step(W, W_in, b, leak, s, u, h):
+    return (1 - leak) * h + leak * s(W @ h + W_in @ u + b)
+
+
+def deep_step(W, b, s, residual, x):
+    return W @ s(x) + b + (x if residual else 0)
+
+
+def profile_of_steps(steps, weights, x0, v, n_steps):
+    """Log norms and contributions at each lag, of maps (W, x) -> x and one W for each of them.
+
+    Derivatives are by complex steps: exact to rounding, and no formula of a gradient is needed.
+    """
+    tiny = 1e-200
+    states = [np.asarray(x0, float)]
+    for step, W in zip(steps, weights, strict=True):
+        states.append(step(W, states[-1]))
+    norms, contributions, delta = [], [], np.asarray(v, float)
+    for lag in range(n_steps + 1):
+        k = len(steps) - lag
+        norms.append(np.linalg.norm(delta))
+        if k == 0:
+            contributions.append(0.0)
+            break
+        step, W, x = steps[k - 1], weights[k - 1], states[k - 1]
+        term = np.empty_like(W)
+        for place in np.ndindex(W.shape):
+            moved = W.astype(complex)
+            moved[place] += 1j * tiny
+            term[place] = delta @ step(moved, x).imag / tiny
+        contributions.append(np.linalg.norm(term))
+        moves = 1j * tiny * np.eye(len(x))
+        delta = np.array([delta @ step(W, x + move).imag / tiny for move in moves])
+    with np.errstate(divide="ignore"):
+        return np.log(norms), np.log(contributions)

@@ -1,4 +1,4 @@
-"""Tiles of matrix products, and the LQ factorisation made of them."""
+"""Tiles of matrix products, and the triangular factors of frames made of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from numba import njit
 
-from vgcore.kernels.tangent import _carry_frame, _factor_frame, new_frame, new_motion
+from vgcore.kernels.tangent import (
+    _carry_frame,
+    _factor_frame,
+    _orthonormalise_frame,
+    new_frame,
+    new_motion,
+)
 from vgcore.kernels.tiles import _add_matmat, _row_sums
 from vgcore.kernels.vectors import aligned_zeros
-
-SIZES = (1, 2, 7, 8, 9, 16, 33, 64, 130)
 
 
 @njit
@@ -29,15 +33,20 @@ def row_sums(A, x, y):
 
 
 def framed(rows):
-    """A frame that holds these rows, factored, and its rank."""
+    """A frame that holds these rows, eliminated, and its rank."""
     m, n = rows.shape
     frame = new_frame(n)
-    frame.rows[:m, :n] = rows
-    return frame, _factor_frame(frame, m)
+    frame.rows[0, :m, :n] = rows
+    return frame, _factor_frame(frame, 0, m)
+
+
+def lower(frame, m):
+    """The triangular factor of the last factorisation."""
+    return np.diag(frame.diagonal[:m]) - np.tril(frame.L[:m, :m], -1)
 
 
 def log_diagonal(frame, m):
-    return np.log(np.abs(frame.diagonal[:m])) + np.log(2) * frame.exponents[:m]
+    return np.log(np.abs(frame.diagonal[:m]))
 
 
 @pytest.mark.jit_off
@@ -74,31 +83,52 @@ def test_row_sums_are_a_matrix_times_a_vector(m):
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize("n", [1, 2, 7, 8, 9])
-def test_factors_are_those_of_numpy_up_to_signs(n):
-    check_against_numpy(n)
+def test_a_frame_is_the_product_of_its_factors(n):
+    check_factors(n)
 
 
 @pytest.mark.parametrize("n", [16, 33, 64, 130])
-def test_factors_of_several_panels_are_those_of_numpy_up_to_signs(n):
-    check_against_numpy(n)
+def test_a_frame_of_several_panels_is_the_product_of_its_factors(n):
+    check_factors(n)
 
 
-def check_against_numpy(n):
+def check_factors(n):
     rng = np.random.default_rng([4, n])
     for m in {1, (n + 1) // 2, n}:
         rows, M = rng.normal(size=(m, n)), rng.normal(size=(n, n))
         frame, rank = framed(rows)
+        U = frame.rows[0, :m, :n].copy()
         assert rank == m
-        assert frame.pivots[:m].tolist() == list(range(m))
-        Q, R = np.linalg.qr(rows.T)
-        np.testing.assert_allclose(np.exp(log_diagonal(frame, m)), np.abs(np.diag(R)), rtol=1e-11)
-        signs = np.sign(np.diag(R)) * np.sign(frame.diagonal[:m])
-        lower = np.tril((R * signs[:, None]).T, -1)
-        np.testing.assert_allclose(np.tril(frame.L[:m, :m], -1), lower, atol=1e-11)
-        motion = new_motion(n, np.zeros((1, 1, 0)))
-        motion.forward[:, :n] = M
-        _carry_frame(motion, np.ones_like(motion.slope), False, m, frame)
-        np.testing.assert_allclose(frame.rows[:m, :n], signs[:, None] * (Q.T @ M), atol=1e-11)
+        np.testing.assert_allclose(lower(frame, m) @ U, rows, atol=1e-13 * n)
+        assert np.abs(U).max() == 1.0
+        pivots = frame.pivots[:m]
+        assert (U[range(m), pivots] == 1.0).all()
+        assert not np.tril(U[:, pivots], -1).any()
+        assert frame.order[:m].tolist() == pivots.tolist()
+        assert sorted(frame.order) == list(range(n))
+        motion, slope = new_motion(n, np.zeros((1, 1, 0))), np.ones(frame.sums.size)
+        motion.forward[:, :n], slope[:n] = M, rng.normal(size=n)
+        for factored in (True, False):
+            _carry_frame(motion, slope, factored, frame, 0, m)
+            expected = U @ M * slope[:n]
+            np.testing.assert_allclose(frame.rows[1, :m, :n], expected, atol=1e-13 * n)
+
+        _orthonormalise_frame(frame, 0, m)
+        Q = frame.rows[0, :m, :n]
+        np.testing.assert_allclose(Q @ Q.T, np.eye(m), atol=1e-14 * n)
+        np.testing.assert_allclose(lower(frame, m) @ Q, U, atol=1e-14 * n)
+        assert (frame.diagonal[:m] > 0).all()
+
+
+@pytest.mark.parametrize("n", [1, 5, 33, 64])
+def test_volumes_are_those_of_numpys_factors(n):
+    rows = np.random.default_rng([8, n]).normal(size=(n, n))
+    frame = framed(rows)[0]
+    volumes = log_diagonal(frame, n)
+    _orthonormalise_frame(frame, 0, n)
+    R = np.linalg.qr(rows.T)[1]
+    expected = np.log(np.abs(np.diag(R)))
+    np.testing.assert_allclose(volumes + log_diagonal(frame, n), expected, atol=1e-11)
 
 
 @pytest.mark.parametrize("n", [2, 9, 32, 100])
@@ -120,7 +150,29 @@ def test_rows_that_depend_on_those_above_are_left_out():
     rows[2, :2] = rows[4, 1:3] = 1.0
     frame, rank = framed(rows)
     assert rank == 3
-    assert frame.pivots[:5].tolist() == [0, -1, 1, -1, 2]
+    assert frame.pivots[:5].tolist() == [3, -1, 0, -1, 1]
+    np.testing.assert_array_equal(frame.rows[0, :3, :4], [[0, 0, 0, 1], [1, 1, 0, 0], [0, 1, 1, 0]])
+    assert sorted(frame.order) == list(range(9))
+
+
+@pytest.mark.jit_off
+def test_dead_rows_above_others_leave_their_factors_alone():
+    rows = np.random.default_rng(9).normal(size=(11, 12))
+    rows[2], rows[5] = 0.0, 0.0
+    frame, rank = framed(rows)
+    assert rank == 9
+    alive = frame.pivots[:11] >= 0
+    assert alive.tolist() == [i not in (2, 5) for i in range(11)]
+    L = lower(frame, 11)[:, alive]
+    np.testing.assert_allclose(L @ frame.rows[0, :9, :12], rows, atol=1e-13)
+
+
+@pytest.mark.parametrize("scale", [1e-305, 1e305])
+def test_rows_near_the_ends_of_the_range_are_divided_by_their_pivots(scale):
+    rows = np.random.default_rng(10).uniform(-1.0, 1.0, size=(5, 5))
+    found, plain = framed(scale * rows)[0], framed(rows)[0]
+    np.testing.assert_allclose(found.rows[0], plain.rows[0], atol=1e-12)
+    np.testing.assert_allclose(log_diagonal(found, 5), log_diagonal(plain, 5) + np.log(scale))
 
 
 def test_zero_columns_bound_the_rank():
@@ -132,13 +184,15 @@ def test_zero_columns_bound_the_rank():
 
 
 def test_padding_stays_zero():
-    frame = framed(np.random.default_rng(7).normal(size=(13, 13)))[0]
-    assert not frame.L[:, 13:].any()
-    assert not frame.V[:, :, 13:].any()
-    assert frame.order[:13].max() < 13
+    frame, rank = framed(np.random.default_rng(7).normal(size=(13, 13)))
+    assert not frame.rows[:, :, 13:].any()
+    assert frame.order.max() < 13
+    _orthonormalise_frame(frame, 0, rank)
+    assert not frame.rows[:, :, 13:].any()
 
 
 def test_scratch_is_aligned():
-    for array in new_frame(9)[:4]:
+    frame = new_frame(9)
+    for array in (frame.rows, frame.L, frame.alive, frame.sums):
         assert array.ctypes.data % 64 == 0
     assert aligned_zeros((2, 8), float).ctypes.data % 64 == 0

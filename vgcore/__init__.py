@@ -15,7 +15,9 @@ from vgcore._version import __version__
 
 if TYPE_CHECKING:
     from vgcore import remedies, theory
-    from vgcore.cells import RNN
+    from vgcore.cells import RNN, LeakyRNN
+    from vgcore.deep import DeepNet
+    from vgcore.gated import GRU, LSTM
     from vgcore.initializers import draw_weights
     from vgcore.jacobian import jacobian_product, log_singular_values
     from vgcore.lyapunov import (
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
     from vgcore.study import load_results, load_study, run_study
 
 _HOME = {
+    "GRU": "gated",
+    "LSTM": "gated",
     "RNN": "cells",
+    "DeepNet": "deep",
     "GradientProfile": "profile",
+    "LeakyRNN": "cells",
     "draw_weights": "initializers",
     "entropy_rate": "lyapunov",
     "gradient_profile": "profile",
@@ -50,8 +56,12 @@ _HOME = {
 }
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "RNN",
+    "DeepNet",
     "GradientProfile",
+    "LeakyRNN",
     "__version__",
     "draw_weights",
     "entropy_rate",

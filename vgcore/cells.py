@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,82 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.initializers import draw_weights
+from vgcore.initializers import draw_weights, scaled_block
 from vgcore.kernels.normals import _normal_batch
 from vgcore.streams import Purpose, Seed, Streams
 
 
-class RNN:
+class Cell:
+    """What every cell has: recurrent and input weights, one set a draw, and their sizes.
+
+    Attributes
+    ----------
+    W_rec : ndarray, shape (n_draws, ..., N)
+        All weights that the state is multiplied by.
+    W_in : ndarray, shape (n_draws, ..., n_inputs), or None
+    n_draws, n_hidden, n_inputs, n_state : int
+    dtype : numpy.dtype
+    """
+
+    W_rec: Array
+    W_in: Array | None
+    n_draws: int
+    n_hidden: int
+    dtype: np.dtype[Any]
+
+    @property
+    def n_inputs(self) -> int:
+        return 0 if self.W_in is None else int(self.W_in.shape[-1])
+
+    @property
+    def n_state(self) -> int:
+        return self.n_hidden
+
+    def _options(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(n_draws={self.n_draws}, n_hidden={self.n_hidden}, "
+            f"n_inputs={self.n_inputs}, {self._options()}dtype={self.dtype})"
+        )
+
+
+class _Dense(Cell):
+    """One matrix W_rec, an activation, and what drives it."""
+
+    def __init__(
+        self, W_rec: object, W_in: object = None, bias: object = None, *, activation: str = "tanh"
+    ) -> None:
+        weights = checks.real_array("W_rec", W_rec)
+        if weights.ndim == 2:
+            raise ValueError(
+                f"W_rec: found shape {weights.shape}, expected (n_draws, N, N); for a single "
+                "matrix pass W_rec[None]"
+            )
+        self.W_rec = checks.shaped("W_rec", weights, ("n_draws", "N", "N"))
+        self.n_draws, self.n_hidden = map(int, self.W_rec.shape[:2])
+        if self.W_rec.shape[2] != self.n_hidden or 0 in self.W_rec.shape:
+            raise ValueError(
+                f"W_rec: found shape {self.W_rec.shape}, expected (n_draws, N, N) with square "
+                "matrices and at least one draw and one unit"
+            )
+        self.dtype = self.W_rec.dtype
+        self.activation = find_activation(activation).name
+        self.W_in = None
+        if W_in is not None:
+            self.W_in = checks.shaped("W_in", W_in, (self.n_draws, self.n_hidden, "n_inputs"))
+            self.W_in = checks.cast("W_in", self.W_in, self.dtype)
+        self.bias: Array | None = None
+        if bias is not None:
+            self.bias = checks.shaped("bias", bias, (self.n_draws, self.n_hidden))
+            self.bias = checks.cast("bias", self.bias, self.dtype)
+
+    def _options(self) -> str:
+        return f"activation={self.activation!r}, "
+
+
+class RNN(_Dense):
     """Vanilla recurrent network in pre-activation form, x_t = W_rec s(x_{t-1}) + W_in u_t + b.
 
     Pascanu, Mikolov and Bengio (2013), eq. 2. Arrays of the right dtype are kept, not copied: do
@@ -48,47 +119,6 @@ class RNN:
     >>> vg.RNN(np.eye(3)[None], activation="relu")
     RNN(n_draws=1, n_hidden=3, n_inputs=0, activation='relu', dtype=float64)
     """
-
-    def __init__(
-        self, W_rec: object, W_in: object = None, bias: object = None, *, activation: str = "tanh"
-    ) -> None:
-        weights = checks.real_array("W_rec", W_rec)
-        if weights.ndim == 2:
-            raise ValueError(
-                f"W_rec: found shape {weights.shape}, expected (n_draws, N, N); for a single "
-                "matrix pass W_rec[None]"
-            )
-        self.W_rec = checks.shaped("W_rec", weights, ("n_draws", "N", "N"))
-        self.n_draws, self.n_hidden = map(int, self.W_rec.shape[:2])
-        if self.W_rec.shape[2] != self.n_hidden or 0 in self.W_rec.shape:
-            raise ValueError(
-                f"W_rec: found shape {self.W_rec.shape}, expected (n_draws, N, N) with square "
-                "matrices and at least one draw and one unit"
-            )
-        self.dtype: np.dtype[Any] = self.W_rec.dtype
-        self.activation = find_activation(activation).name
-        self.W_in: Array | None = None
-        if W_in is not None:
-            self.W_in = checks.shaped("W_in", W_in, (self.n_draws, self.n_hidden, "n_inputs"))
-            self.W_in = checks.cast("W_in", self.W_in, self.dtype)
-        self.bias: Array | None = None
-        if bias is not None:
-            self.bias = checks.shaped("bias", bias, (self.n_draws, self.n_hidden))
-            self.bias = checks.cast("bias", self.bias, self.dtype)
-
-    @property
-    def n_inputs(self) -> int:
-        return 0 if self.W_in is None else int(self.W_in.shape[2])
-
-    @property
-    def n_state(self) -> int:
-        return self.n_hidden
-
-    def __repr__(self) -> str:
-        return (
-            f"RNN(n_draws={self.n_draws}, n_hidden={self.n_hidden}, n_inputs={self.n_inputs}, "
-            f"activation={self.activation!r}, dtype={self.dtype})"
-        )
 
     @classmethod
     def draw(
@@ -129,11 +159,8 @@ class RNN:
         >>> vg.RNN.draw(100, 64, spectral_radius=0.9, n_inputs=8, rng=1)
         RNN(n_draws=100, n_hidden=64, n_inputs=8, activation='tanh', dtype=float64)
         """
-        draws = range(checks.integer("n_draws", n_draws, least=1))
-        n_inputs = checks.integer("n_inputs", n_inputs)
-        in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
-        bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
         streams = Streams.from_rng(rng)
+        W_in, bias = _drive(streams, n_draws, n_hidden, n_inputs, input_variance, bias_variance)
         W_rec = draw_weights(
             init,
             n_draws,
@@ -144,13 +171,165 @@ class RNN:
             rng=streams,
             **law,
         )
-        W_in = bias = None
-        if n_inputs:
-            W_in = normal_block(streams, Purpose.INPUT_WEIGHTS, draws, (n_hidden, n_inputs))
-            W_in *= in_std * n_inputs**-0.5
-        if bias_std:
-            bias = bias_std * normal_block(streams, Purpose.BIAS, draws, (n_hidden,))
         return cls(W_rec, W_in, bias, activation=activation)
+
+
+class LeakyRNN(_Dense):
+    """Echo state network, h_t = (1 - a) h_{t-1} + a s(W_rec h_{t-1} + W_in u_t + b).
+
+    Lukosevicius, "A practical guide to applying echo state networks" (2012), eqs. 2 and 3.
+    With leak a = 1 it is the vanilla network, its state taken after the activation.
+
+    Parameters
+    ----------
+    W_rec, W_in, bias, activation
+        As in `RNN`.
+    leak : float
+        a, above 0 and at most 1: the share of a state that one step replaces.
+
+    Attributes
+    ----------
+    n_draws, n_hidden, n_inputs, n_state : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    ValueError
+        As in `RNN`, or a leak outside (0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np, vgcore as vg
+    >>> cell = vg.LeakyRNN(np.zeros((1, 3, 3)), leak=0.25)
+    >>> vg.gradient_profile(cell, 100, rng=1).rate().value.round(6)  # ln(1 - leak)
+    array([[-0.287682]])
+    """
+
+    def __init__(
+        self,
+        W_rec: object,
+        W_in: object = None,
+        bias: object = None,
+        *,
+        activation: str = "tanh",
+        leak: float = 1.0,
+    ) -> None:
+        super().__init__(W_rec, W_in, bias, activation=activation)
+        self.leak = checks.positive("leak", leak)
+        if self.leak > 1.0:
+            raise ValueError(f"leak: found {self.leak}, expected a number above 0 and at most 1")
+
+    def _options(self) -> str:
+        return f"{super()._options()}leak={self.leak:g}, "
+
+    @classmethod
+    def draw(
+        cls,
+        n_draws: int,
+        n_hidden: int,
+        *,
+        init: str = "gaussian",
+        gain: float | None = None,
+        spectral_radius: float | None = None,
+        density: float | None = None,
+        leak: float = 1.0,
+        n_inputs: int = 0,
+        input_variance: float = 1.0,
+        bias_variance: float = 0.0,
+        activation: str = "tanh",
+        dtype: str = "float64",
+        rng: Seed = None,
+        **law: Any,
+    ) -> LeakyRNN:
+        """Draw random reservoirs; with the same seed they have the weights of `RNN.draw`.
+
+        Parameters
+        ----------
+        density
+            Share of weights that are not zero, above 0 and at most 1: round(density N) Gaussian
+            entries a row, in the place of `init`.
+        leak
+            As in the class.
+        n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, bias_variance, \
+        activation, dtype, rng, **law
+            As in `RNN.draw`. The spectral radius is that of W_rec, without the leak.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> vg.LeakyRNN.draw(100, 200, spectral_radius=0.9, density=0.1, leak=0.3, rng=1)
+        LeakyRNN(n_draws=100, n_hidden=200, n_inputs=0, activation='tanh', leak=0.3, dtype=float64)
+        """
+        if density is not None:
+            density = checks.positive("density", density)
+            if density > 1.0:
+                raise ValueError(f"density: found {density}, expected above 0 and at most 1")
+            if init != "gaussian" or law:
+                raise ValueError(
+                    f"density={density} makes sparse Gaussian weights, so init={init!r} and its "
+                    "keywords can't be given with it: drop one of them"
+                )
+            n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+            init, law = "sparse", {"nonzeros": max(1, round(density * n_hidden))}
+        streams = Streams.from_rng(rng)
+        W_in, bias = _drive(streams, n_draws, n_hidden, n_inputs, input_variance, bias_variance)
+        W_rec = draw_weights(
+            init,
+            n_draws,
+            n_hidden,
+            gain=gain,
+            spectral_radius=spectral_radius,
+            dtype=dtype,
+            rng=streams,
+            **law,
+        )
+        return cls(W_rec, W_in, bias, activation=activation, leak=leak)
+
+
+def _drive(
+    streams: Streams,
+    n_draws: int,
+    n_hidden: int,
+    n_inputs: int,
+    input_variance: float,
+    bias_variance: float,
+) -> tuple[Array | None, Array | None]:
+    """Gaussian input weights and biases; None where there are no inputs, or where all are zero."""
+    draws = range(checks.integer("n_draws", n_draws, least=1))
+    n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    n_inputs = checks.integer("n_inputs", n_inputs)
+    in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
+    bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
+    W_in = bias = None
+    if n_inputs:
+        W_in = normal_block(streams, Purpose.INPUT_WEIGHTS, draws, (n_hidden, n_inputs))
+        W_in *= in_std * n_inputs**-0.5
+    if bias_std:
+        bias = bias_std * normal_block(streams, Purpose.BIAS, draws, (n_hidden,))
+    return W_in, bias
+
+
+def recurrent_blocks(
+    n_blocks: int,
+    init: str,
+    n_draws: int,
+    n_hidden: int,
+    streams: Streams,
+    law: Mapping[str, Any],
+    gain: float | None,
+    spectral_radius: float | None,
+    dtype: str,
+) -> Array:
+    """Independent matrices, n_blocks a draw; the first is that of `draw_weights`."""
+    n_draws = checks.integer("n_draws", n_draws, least=1)
+    n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    out = np.empty((n_draws, n_blocks, n_hidden, n_hidden), checks.dtype("dtype", dtype))
+    for block in range(n_blocks):
+        draws = range(block << 32, (block << 32) + n_draws)
+        out[:, block] = scaled_block(
+            init, draws, n_hidden, streams, law, gain, spectral_radius, out.dtype
+        )
+    return out
 
 
 def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:

@@ -216,13 +216,36 @@ def draw_weights(
     >>> vg.spectral_radius(W).round(8)
     array([0.9, 0.9, 0.9])
     """
-    draws = range(checks.integer("n_draws", n_draws, least=1))
-    out_dtype = checks.dtype("dtype", dtype)
+    return scaled_block(
+        init,
+        range(checks.integer("n_draws", n_draws, least=1)),
+        n_hidden,
+        Streams.from_rng(rng),
+        law,
+        gain,
+        spectral_radius,
+        checks.dtype("dtype", dtype),
+        n_threads,
+    )
+
+
+def scaled_block(
+    init: str,
+    draws: range,
+    n_hidden: int,
+    streams: Streams,
+    law: Mapping[str, Any],
+    gain: float | None,
+    spectral_radius: float | None,
+    dtype: np.dtype[Any],
+    n_threads: int | None = None,
+) -> Array:
+    """Matrices at some addresses of `streams`, scaled as `draw_weights` does."""
     check_scale(gain, spectral_radius)
-    W = sample_block(init, draws, n_hidden, Streams.from_rng(rng), law)
+    W = sample_block(init, draws, n_hidden, streams, law)
     radius = None if spectral_radius is None else measure_radius(W, n_threads=n_threads)
     W *= scale_factors(init, draws, n_hidden, law, gain, spectral_radius, radius)[:, None, None]
-    return checks.cast(f"draws of init {init!r}", W, out_dtype)
+    return checks.cast(f"draws of init {init!r}", W, dtype)
 
 
 def check_scale(gain: float | None, spectral_radius: float | None) -> None:

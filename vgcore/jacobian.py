@@ -8,7 +8,7 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore.cells import RNN
 from vgcore.kernels.jacobian import _product_lane, _singular_values_lane
-from vgcore.kernels.tangent import new_frame, new_motion
+from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
@@ -167,7 +167,9 @@ def log_singular_values(
     streams = Streams.from_rng(rng)
     draws = network(cell, burn_in + n_steps, inputs, initial_state, streams)
     n = cell.n_state
-    starts = [streams.at(Purpose.TANGENT_FRAME, d).standard_normal((n, n)) for d in range(2)]
+    starts = [
+        first_frame(streams.at(Purpose.TANGENT_FRAME, d).standard_normal((n, n))) for d in range(2)
+    ]
     values = np.empty((2, cell.n_draws, n))
 
     def work(first: int, stop: int) -> None:

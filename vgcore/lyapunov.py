@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from vgcore import checks
 from vgcore.cells import RNN
-from vgcore.kernels.lyapunov import _exponents_lane
-from vgcore.kernels.tangent import new_frame, new_motion
+from vgcore.kernels.lyapunov import _exponents_batch
+from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
 from vgcore.trajectory import network, refuse_overflow
@@ -172,18 +172,17 @@ def lyapunov_history(
     n = cell.n_state
     k = n if n_exponents is None else n_exponents
     k = checks.integer("n_exponents", k, least=1, most=n)
-    start = streams.at(Purpose.TANGENT_FRAME, 0).standard_normal((k, n))
+    start = first_frame(streams.at(Purpose.TANGENT_FRAME, 0).standard_normal((k, n)))
     segments = np.array([tangent_burn_in, *np.diff(stops, prepend=0)], np.int64)
     exponents = np.empty((cell.n_draws, len(stops), k))
 
     def work(first: int, stop: int) -> None:
         motion, frame = new_motion(n, draws.inputs), new_frame(n)
         growth, powers = np.empty(k), np.empty(k, np.int64)
-        for d in range(first, stop):
-            _exponents_lane(
-                draws, d, burn_in, segments, qr_interval, start, motion, frame, growth, powers,
-                exponents[d],
-            )  # fmt: skip
+        _exponents_batch(
+            draws, first, burn_in, segments, qr_interval, start, motion, frame, growth, powers,
+            exponents[first:stop],
+        )  # fmt: skip
 
     over_draws(work, cell.n_draws, n_threads)
     refuse_overflow(draws, exponents)

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import RNN, normal_block, unit_loss_gradients
+from vgcore.cell_kernels import run_kernel
+from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
+from vgcore.deep import DeepNet
 from vgcore.kernels.rnn import _profile_batch
 from vgcore.kernels.rnn_lanes import _profile_lanes_batch
 from vgcore.kernels.vectors import BYTES, aligned_zeros, padded
@@ -302,7 +304,7 @@ class GradientProfile:
 
 
 def gradient_profile(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     *,
     inputs: object = None,
@@ -375,12 +377,19 @@ def gradient_profile(
     >>> profile.growing_share()
     0.0
     """
-    if not isinstance(cell, RNN):
+    if not isinstance(cell, Cell):
         raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
     checks.choice("jacobian", jacobian, ("exact", "as_printed"))
+    if jacobian != "exact" and not isinstance(cell, RNN):
+        raise ValueError(
+            f"jacobian: found {jacobian!r}, which is printed for vgcore.RNN alone; a "
+            f'{type(cell).__name__} has "exact"'
+        )
+    if isinstance(cell, DeepNet):
+        burn_in = cell.layers_before(n_steps, burn_in)
     streams = Streams.from_rng(rng)
     draws, shape = range(cell.n_draws), (cell.n_draws, n_trajectories, cell.n_state)
     names = "(n_draws, n_trajectories, n_state)"
@@ -390,33 +399,38 @@ def gradient_profile(
         loss_gradient = unit_loss_gradients(streams, draws, shape[1:])
     state = checks.broadcast("initial_state", initial_state, shape, names)
     gradient = checks.broadcast("loss_gradient", loss_gradient, shape, names)
-    log_norm, log_contribution = _run_kernel(
-        cell,
-        n_steps,
+    arrays = (
         _inputs(cell, inputs, n_trajectories, burn_in + n_steps),
         _compact("initial_state", state, cell.dtype),
         _compact("loss_gradient", gradient, cell.dtype),
-        n_trajectories,
-        burn_in,
-        jacobian == "as_printed",
-        n_threads,
     )
+    if isinstance(cell, RNN):
+        log_norm, log_contribution = _run_kernel(
+            cell, n_steps, *arrays, n_trajectories, burn_in, jacobian == "as_printed", n_threads
+        )
+    else:
+        log_norm, log_contribution = run_kernel(
+            cell, n_steps, *arrays, n_trajectories, burn_in, n_threads
+        )
     overflown = ~(log_norm < np.inf)
     if overflown.any():
         draw = int(overflown.any(axis=(1, 2)).argmax())
         raise FloatingPointError(
-            f"cell: one step of draw {draw} overflows {cell.dtype} (largest entry of W_rec "
+            f"cell: one step of draw {draw} overflows {cell.dtype} (largest recurrent weight "
             f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64, or smaller weights and inputs"
         )
     return GradientProfile(log_norm, log_contribution, state, gradient)
 
 
-def _inputs(cell: RNN, inputs: object, n_trajectories: int, n_times: int) -> Array:
+def _inputs(cell: Cell, inputs: object, n_trajectories: int, n_times: int) -> Array:
     """Inputs as (draws or 1, trajectories or 1, times or 1, n_inputs); no inputs: n_inputs is 0."""
     if inputs is None:
         return np.zeros((1, 1, 1, 0), cell.dtype)
     if cell.W_in is None:
-        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
+        how = (
+            "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with them"
+        )
+        raise ValueError(f"inputs: found some, but the cell has no input weights; {how}")
     shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
     names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
     return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)

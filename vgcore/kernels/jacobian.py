@@ -7,7 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
-from vgcore.kernels.rnn import LN2, _pack
+from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,
@@ -16,6 +16,8 @@ from vgcore.kernels.tangent import (
     _begin,
     _carry_frame,
     _factor_frame,
+    _orthonormalise_frame,
+    _scale_frame,
 )
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.vectors import _exponent, _matmat, _max_abs, _scale_exact, _sum_squares
@@ -44,14 +46,14 @@ def _product_lane(
     n = out.shape[0]
     motion = _begin(network, draw, motion)
     slope = motion.slope
-    for _ in range(burn_in):
-        _advance(network, motion)
     product[:] = 0.0
     for i in range(n):
         product[i, i] = 1.0
     exponent = 0
-    for _ in range(n_steps):
+    for t in range(-burn_in, n_steps):
         _advance(network, motion)
+        if t < 0:
+            continue
         for i in range(n):
             row, source = scaled[i], product[i]
             for c in range(row.size):
@@ -78,15 +80,14 @@ def _multiply_factor(
     Scratch: mixing (N, N), product (N, P), and the second row of powers (2, N).
     """
     old, new = powers[0], powers[1]
-    L, pivots = frame.L, frame.pivots
     mixing[:] = 0.0
-    columns = 0  # of L that rows so far have brought in
-    for i in range(m):
-        for c in range(columns):
-            mixing[c, i] = L[i, c]
-        if pivots[i] >= 0:
-            mixing[columns, i] = np.ldexp(frame.diagonal[i], frame.exponents[i])
-            columns += 1
+    c = 0
+    for j in range(m):
+        if frame.pivots[j] >= 0:
+            mixing[c, j] = frame.diagonal[j]
+            for i in range(j + 1, m):
+                mixing[c, i] = -frame.L[i, j]
+            c += 1
     for c in range(rank):
         top = np.int64(-(2**60))
         for i in range(m):
@@ -163,28 +164,33 @@ def _singular_values_lane(
     product: Array,
     out: Array,
 ) -> None:
-    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, N).
+    """Log singular values (N,) of dx_T/dx_0, in no order, from the first frame `start` (N, P).
 
     Scratch: R and product (N, P), powers (2, N), mixing (N, N).
     """
     n = out.size
     motion = _begin(network, draw, motion)
-    for _ in range(burn_in):
-        _advance(network, motion)
-    _pack(start, False, frame.rows)
-    rank = _factor_frame(frame, n)
+    side, rank = 0, n
     R[:] = 0.0
     powers[:] = 0
     for i in range(n):
         R[i, i] = 1.0
-    for t in range(n_steps + 1):
+    for t in range(-burn_in, n_steps + 1):
         if t < n_steps:
             _advance(network, motion)
         else:
             motion.slope[:] = 1.0  # W^T of the last step, and no more
-        _carry_frame(motion, motion.slope, t == 0, rank, frame)
-        m, rank = rank, _factor_frame(frame, rank)
+        if t < 0:
+            continue
+        if t == 0:
+            _scale_frame(start, motion.slope, frame, side, rank)
+        else:
+            _carry_frame(motion, motion.slope, True, frame, side, rank)
+            side = 1 - side
+        m, rank = rank, _factor_frame(frame, side, rank)
         _multiply_factor(m, rank, frame, R, powers, mixing, product)
+    _orthonormalise_frame(frame, side, rank)
+    _multiply_factor(rank, rank, frame, R, powers, mixing, product)
     _orthogonalise_rows(R[:rank], powers[0])
     out[:] = -np.inf
     for i in range(rank):

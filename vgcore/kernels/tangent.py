@@ -8,7 +8,7 @@ A frame is factored after diag(s'), not after W^T: the columns then carry the sl
 units as factors of their own, which `triangular` keeps to full precision at any size, while the
 frame times W^T is conditioned no worse than W. The product over steps is the same.
 
-P is N padded to whole vectors of float64, B the reflections in a panel.
+P is N padded to whole vectors of float64.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from vgcore.kernels.rnn import (
     _piecewise_linear,
     _rescale_state,
 )
-from vgcore.kernels.triangular import _apply, _factor, _sort_columns
+from vgcore.kernels.tiles import _carry
+from vgcore.kernels.triangular import _factor, _orthonormalise
 from vgcore.kernels.vectors import _max_abs, _scale_exact, _vecmat, aligned_zeros, padded
-
-_PANEL = 8  # 16 and 32 rows took longer at every N from 16 to 128
 
 
 class Network(NamedTuple):
@@ -64,20 +63,17 @@ class Motion(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Scratch for a frame, and for its last factorisation L Q."""
+    """Scratch for a frame, and for its last factorisation; see `_factor`.
 
-    rows: Array  # (N, P), as many of them as the frame has vectors
-    L: Array  # (N, P): see `_factor`, as for the next five
-    V: Array  # (panels, B, P)
-    WT: Array  # (panels, P, B)
+    A step takes the frame from rows[side] to rows[1 - side].
+    """
+
+    rows: Array  # (2, N, P), as many of the N as the frame has vectors
+    L: Array  # (N, P)
     diagonal: Array  # (N,)
-    exponents: Integers  # (N,)
     pivots: Integers  # (N,)
-    order: Integers  # (P,): the columns of `rows` as the factorisation takes them
-    W: Array  # (B, P)
-    Z: Array  # (B, P)
-    products: Array  # (N, B)
-    rest: Array  # (P,)
+    order: Integers  # (N,): all columns, those of pivots first
+    alive: Integers  # (P,)
     sums: Array  # (P,)
 
 
@@ -100,26 +96,26 @@ def new_motion(n: int, inputs: Array) -> Motion:
 
 def new_frame(n: int) -> Frame:
     """Scratch for frames of up to n vectors of size n."""
-    P, panels = padded(n, np.float64), -(-n // _PANEL)
-    rows, L = aligned_zeros((2, n, P), np.float64)
-    W, Z = aligned_zeros((2, _PANEL, P), np.float64)
-    rest, sums = aligned_zeros((2, P), np.float64)
-    exponents, pivots = np.zeros((2, n), np.int64)
+    P = padded(n, np.float64)
+    pivots, order = np.zeros((2, n), np.int64)
     return Frame(
-        rows=rows,
-        L=L,
-        V=aligned_zeros((panels, _PANEL, P), np.float64),
-        WT=aligned_zeros((panels, P, _PANEL), np.float64),
+        rows=aligned_zeros((2, n, P), np.float64),
+        L=aligned_zeros((n, P), np.float64),
         diagonal=np.zeros(n),
-        exponents=exponents,
         pivots=pivots,
-        order=np.zeros(P, np.int64),
-        W=W,
-        Z=Z,
-        products=aligned_zeros((n, _PANEL), np.float64),
-        rest=rest,
-        sums=sums,
+        order=order,
+        alive=aligned_zeros(P, np.int64),
+        sums=aligned_zeros(P, np.float64),
     )
+
+
+def first_frame(normals: Array) -> Array:
+    """Orthonormal rows (k, P) that span what those of `normals` (k, N) do, one after the other."""
+    k, n = normals.shape
+    rows, L = aligned_zeros((2, k, padded(n, np.float64)), np.float64)
+    rows[:, :n] = normals
+    _orthonormalise(rows, L, np.empty(k), np.empty_like(rows[0]))
+    return rows
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -180,42 +176,58 @@ def _advance(network: Network, motion: Motion) -> None:
     motion.status[1] = time + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _factor_frame(frame: Frame, m: int) -> int:
-    """Factor the first m rows of a frame; return their rank."""
-    _sort_columns(frame.rows[:m], frame.rest, frame.order)
-    L, order = frame.L[:m], frame.order
+@njit(nogil=True, error_model="numpy", inline="always")
+def _factor_frame(frame: Frame, side: int, m: int) -> int:
+    """Eliminate in the m rows of a frame; return their rank.
+
+    Rows left without a pivot drop out, for good, and those below move up.
+    """
+    rows, pivots, order, alive = frame.rows[side], frame.pivots, frame.order, frame.alive
+    _factor(rows[:m], frame.L, frame.diagonal, pivots, alive)
+    rank = 0
     for i in range(m):
-        row, source = L[i], frame.rows[i]
+        if pivots[i] < 0:
+            for c in range(order.size):
+                if np.isnan(rows[i, c]):  # a step has overflowed
+                    frame.diagonal[i], pivots[i] = np.nan, 0
+        if pivots[i] >= 0:
+            order[rank] = pivots[i]
+            if rank < i:
+                for c in range(rows.shape[1]):
+                    rows[rank, c] = rows[i, c]
+            rank += 1
+    count = rank
+    if rank < order.size:
         for c in range(order.size):
-            row[c] = source[order[c]]
-    return int(
-        _factor(
-            L,
-            frame.W,
-            frame.products,
-            frame.rest,
-            frame.sums,
-            frame.V,
-            frame.WT,
-            frame.diagonal,
-            frame.exponents,
-            frame.pivots,
-        )
-    )
+            if alive[c] != 0:
+                order[count] = c
+                count += 1
+    return rank
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _carry_frame(motion: Motion, slope: Array, first: bool, rank: int, frame: Frame) -> None:
-    """Set the first `rank` rows to Q W^T diag(slope), or to Q diag(slope) where `first`."""
-    rows, order, forward = frame.rows, frame.order, motion.forward
-    for r in range(rows.shape[0]):
-        row = rows[r]
-        if first:
-            row[:] = 0.0
-            row[order[r]] = slope[order[r]]
-        else:
-            source = forward[order[r]]
-            for c in range(row.size):
-                row[c] = source[c] * slope[c]
-    _apply(frame.V, frame.WT, rank, frame.Z, rows)
+@njit(nogil=True, error_model="numpy", inline="always")
+def _orthonormalise_frame(frame: Frame, side: int, rank: int) -> None:
+    """Make the `rank` rows of a frame orthonormal."""
+    for r in range(rank):
+        frame.pivots[r] = 0  # none is -1
+    _orthonormalise(frame.rows[side, :rank], frame.L, frame.diagonal, frame.sums)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _scale_frame(source: Array, slope: Array, frame: Frame, side: int, rank: int) -> None:
+    """Set the `rank` rows of a frame to those of `source` times diag(slope)."""
+    for r in range(rank):
+        for c in range(slope.size):
+            frame.rows[side, r, c] = source[r, c] * slope[c]
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _carry_frame(
+    motion: Motion, slope: Array, factored: bool, frame: Frame, side: int, rank: int
+) -> None:
+    """Multiply the `rank` rows of a frame by W^T diag(slope), from one side to the other.
+
+    `factored` says that they are as `_factor_frame` left them.
+    """
+    source, target = frame.rows[side, :rank], frame.rows[1 - side, :rank]
+    _carry(source, frame.order, motion.forward, slope, factored, target)

@@ -145,6 +145,22 @@ class _Code:
             yield index
             self.builder.store(self.builder.add(index, _int(size)), done)
 
+    @contextmanager
+    def rolled(self, first: ir.Value, stop: ir.Value) -> Iterator[ir.Value]:
+        """Repeat the body for first <= index < stop, and never unroll it.
+
+        A tile fills the registers: where LLVM unrolls its loop, they spill, and it takes twice as
+        long.
+        """
+        with cgutils.for_range_slice(self.builder, first, stop, _int(1)) as (index, _):
+            yield index
+            last = self.builder.block
+        module = self.builder.module
+        rule = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        loop = module.add_metadata([rule, _int(len(module.metadata))])  # no two are alike
+        loop.operands = (loop, rule)
+        last.terminator.set_metadata("llvm.loop", loop)
+
 
 def _int(value: int) -> ir.Constant:
     return ir.Constant(ir.IntType(64), value)
@@ -279,22 +295,25 @@ def _write_matmat(
     builder.ret_void()
 
 
-def _write_max_abs(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
-    """Write the largest modulus in x."""
-    builder = code.builder
+def _largest(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
+    """Return the largest modulus in the vectors x[:width]."""
+    builder, done = code.builder, code.variable(_int(0))
 
     def larger(a: ir.Value, b: ir.Value) -> ir.Value:
         return builder.select(builder.fcmp_ordered(">", b, a), b, a)
 
-    x, width, done = code.vectors(x), code.width(*shape), code.variable(_int(0))
     tops = [code.variable(code.zero) for _ in range(_CHAINS)]
     for size in (_CHAINS, 1):
         with code.steps(done, width, size) as index:
             for i, top in enumerate(tops[:size]):
                 value = code.call("fabs", code.load(x, index, i))
                 builder.store(larger(builder.load(top), value), top)
-    highest = _tree([builder.load(top) for top in tops], larger)
-    builder.ret(code.fold(highest, larger))
+    return code.fold(_tree([builder.load(top) for top in tops], larger), larger)
+
+
+def _write_max_abs(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
+    """Write the largest modulus in x."""
+    code.builder.ret(_largest(code, code.vectors(x), code.width(*shape)))
 
 
 def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:

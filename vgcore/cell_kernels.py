@@ -1,0 +1,163 @@
+"""Gradient profiles of all cells but the vanilla one: what their kernels are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vgcore._typing import Array
+from vgcore.activations import activation as find_activation
+from vgcore.cells import Cell, LeakyRNN
+from vgcore.deep import DeepNet
+from vgcore.gated import GRU, LSTM
+from vgcore.kernels.columns import from_gates_zeros, quarters_zeros, to_gates_zeros
+from vgcore.kernels.deep import _deep_batch
+from vgcore.kernels.gru import _gru_batch
+from vgcore.kernels.leaky import _leaky_batch
+from vgcore.kernels.lstm import _lstm_batch
+from vgcore.kernels.vectors import aligned_zeros, padded
+from vgcore.parallel import over_draws
+
+Logs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+# Gates in the order of the kernel, by their places in the order of the cell.
+_LSTM_ORDER, _GRU_ORDER = np.array([0, 1, 3, 2]), np.arange(3)
+
+
+def run_kernel(
+    cell: Cell,
+    n_steps: int,
+    inputs: Array,
+    initial_state: Array,
+    loss_gradient: Array,
+    n_trajectories: int,
+    burn_in: int,
+    n_threads: int | None,
+) -> Logs:
+    """Run the kernel of a cell over blocks of draws: log norms and log contributions.
+
+    Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
+    """
+    batch, parameters, constants, scratch = _PREPARE[type(cell)](cell, n_steps)
+    parameters = [np.require(array, requirements=["C", "W"]) for array in parameters]
+    given = (inputs, initial_state, loss_gradient)
+    out = [np.empty((cell.n_draws, n_trajectories, n_steps + 1)) for _ in range(2)]
+
+    def work(start: int, stop: int) -> None:
+        batch(
+            *(array[start:stop] for array in parameters),
+            *constants,
+            *(array if len(array) == 1 else array[start:stop] for array in given),
+            burn_in,
+            *scratch(),
+            *(array[start:stop] for array in out),
+        )
+
+    over_draws(work, cell.n_draws, n_threads)
+    return out[0], out[1]
+
+
+_Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Array]]]
+
+
+def _lstm(cell: LSTM, n_steps: int) -> _Prepared:
+    scratch = _gated_scratch(cell, n_steps, gates=4, state=2, vectors=21, keep=6)
+    return _lstm_batch, [cell.W_hh, _input_weights(cell), cell.bias], [_LSTM_ORDER], scratch
+
+
+def _gru(cell: GRU, n_steps: int) -> _Prepared:
+    scratch = _gated_scratch(cell, n_steps, gates=3, state=1, vectors=17, keep=4)
+    parameters = [cell.W_hh, _input_weights(cell), cell.b_ih, cell.b_hh]
+    return _gru_batch, parameters, [_GRU_ORDER], scratch
+
+
+def _leaky(cell: LeakyRNN, n_steps: int) -> _Prepared:
+    n, dtype = cell.n_hidden, cell.dtype
+    P = padded(n, dtype)
+    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
+    shares = aligned_zeros((2, P), dtype)
+    shares[0], shares[1] = cell.leak, 1.0 - cell.leak
+
+    def scratch() -> list[Array]:
+        return [
+            quarters_zeros(n, dtype),
+            quarters_zeros(n, dtype),
+            aligned_zeros((cell.n_inputs, P), dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(7 * P, dtype),
+            aligned_zeros((n_steps + 1, P), dtype),
+            np.empty((3, n_steps + 1)),
+            np.empty((3, n_steps + 1), np.int64),
+            np.empty((2, n_steps + 1)),
+        ]
+
+    parameters = [cell.W_rec, _input_weights(cell), bias]
+    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
+
+
+def _deep(cell: DeepNet, n_steps: int) -> _Prepared:
+    n, dtype = cell.n_hidden, cell.dtype
+    P = padded(n, dtype)
+
+    def scratch() -> list[Array]:
+        return [
+            aligned_zeros((n, P), dtype),
+            aligned_zeros(P, dtype),
+            aligned_zeros(4 * P, dtype),
+            aligned_zeros((n_steps, P), dtype),
+            np.empty((2, n_steps + 1)),
+            np.empty((2, n_steps + 1), np.int64),
+            np.empty(n_steps + 1),
+        ]
+
+    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch
+
+
+def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
+    """Code and outer lines of the activation of a cell."""
+    law, nowhere = find_activation(cell.activation), (np.nan, np.nan)
+    lines = (np.array(line or nowhere, cell.dtype) for line in (law.near_zero, law.far))
+    return [law.code, *lines]
+
+
+def _input_weights(cell: Cell) -> Array:
+    """The input weights, or those of no input at all."""
+    if cell.W_in is not None:
+        return cell.W_in
+    return np.zeros((*cell.W_rec.shape[:2], 0), cell.dtype)
+
+
+def _gated_scratch(
+    cell: Cell, n_steps: int, *, gates: int, state: int, vectors: int, keep: int
+) -> Callable[[], list[Array]]:
+    """Scratch of a gated kernel, made anew for each block; numbers are of vectors of N."""
+    n, dtype = cell.n_hidden, cell.dtype
+    P = padded(n, dtype)
+
+    def scratch() -> list[Array]:
+        return [
+            to_gates_zeros(gates, n, dtype),
+            from_gates_zeros(gates, n, dtype),
+            aligned_zeros((cell.n_inputs, gates * P), dtype),
+            aligned_zeros((2, gates * P), dtype),
+            aligned_zeros(state * P, dtype),
+            aligned_zeros(vectors * P, dtype),
+            aligned_zeros((n_steps + 1, keep * P), dtype),
+            np.empty((3, n_steps + 1)),
+            np.empty((3, n_steps + 1), np.int64),
+            np.empty((2, n_steps + 1)),
+        ]
+
+    return scratch
+
+
+_PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {
+    LeakyRNN: _leaky,
+    LSTM: _lstm,
+    GRU: _gru,
+    DeepNet: _deep,
+}
