@@ -61,7 +61,10 @@ app.add_typer(studies_app, name="studies", invoke_without_command=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Name of a shipped study, or path of a TOML file.")
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Threads; all cores by default. No number depends on it.", min=1)
@@ -98,7 +101,13 @@ def run(
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure a study and write its report; goes on where an earlier run stopped."""
+    """Measure a study and write its report; goes on where an earlier run stopped.
+
+    `run papers` measures the scoreboard of papers: one row a claim of the literature.
+    """
+    if study == "papers":
+        _run_papers(out or Path("reports") / "papers", dry_run, as_json)
+        return
     from vgcore.study import load_study, run_study
     from vgcore.study.plan import estimate
 
@@ -116,6 +125,26 @@ def run(
     if report:
         page = _write_report(results, folder)
     _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+
+
+def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
+    """Measure the scoreboard; it is small, so it starts anew each time."""
+    from vgcore import papers
+
+    if dry_run:
+        rows = [{"claim": one.name, "paper": one.paper} for one in papers.CLAIMS.values()]
+        if as_json:
+            _print_json(rows)
+            return
+        for row in rows:
+            print(f"{row['claim']:<24} {row['paper']}")
+        print(f"{len(rows)} claims, written to {folder}; takes some minutes")
+        return
+    page = papers.run(folder, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    if as_json:
+        _print_json({"out": str(folder), "report": str(page), "claims": len(papers.CLAIMS)})
+    else:
+        print(f"{len(papers.CLAIMS)} claims in {folder}\nreport: {page}")
 
 
 @app.command()
