@@ -33,6 +33,11 @@ def _series(label: str, x: list[float], found: list[Estimate]) -> Series:
     )
 
 
+def _mean_field(activation: str, gains: Array) -> Series:
+    exponents = theory.largest_exponent(activation, gains)
+    return Series("mean field", gains.tolist(), exponents.tolist(), theory=True)
+
+
 def _quantiles(label: str, logs: Array) -> Series:
     """Medians over draws of curves (draws, lags), with the middle half as interval."""
     low, middle, high = np.quantile(logs, (0.25, 0.5, 0.75), axis=0)
@@ -132,7 +137,7 @@ def _gap(seed: int) -> Finding:
         "gain at which the median rate is 0; 40 autonomous logistic networks of 200 units",
         Figure("gain g", "rate (nats a step)", [
             _series("median of draws", gains, rates),
-            Series("mean field", g.tolist(), theory.largest_exponent("sigmoid", g).tolist(), theory=True)]),
+            _mean_field("sigmoid", g)]),
         "finite networks: single draws settle on fixed points near the edge",
     )  # fmt: skip
 
@@ -144,13 +149,13 @@ def _gap(seed: int) -> Finding:
 def _omega(seed: int) -> Finding:
     cell = RNN.draw(24, 32, gain=0.7, rng=seed)
     options = {"n_steps": 30, "rng": seed}
-    after = penalised_descent(cell, "omega", 150, 0.01, **options).cell  # type: ignore[arg-type]
+    after = penalised_descent(cell, "omega", 150, 0.01, **options).cell
     logs = [gradient_profile(one, 30, rng=seed).log_norm[:, 0] for one in (cell, after)]
     left = [np.abs(x[:, -1] - x[:, 0]) / 30 for x in logs]
     return Finding(
         median(left[1] / left[0]), 0.0, (0.0, 0.5),
-        "change of the log norm over 30 steps after 150 updates, as a share of that before; 24 tanh "
-        "networks of 32 units, g = 0.7, the losses of the descent; half or less is accepted",
+        "change of the log norm over 30 steps after 150 updates, as a share of that before; 24 "
+        "tanh networks of 32 units, g = 0.7, the losses of the descent; half or less is accepted",
         Figure("lag", "ln gradient norm", [
             _quantiles("before", logs[0]), _quantiles("after", logs[1])]),
         "too few updates, or a rate too small",
@@ -237,7 +242,7 @@ def _saxe(seed: int) -> Finding:
             out.append(mean(np.abs(logs[:, :16]).max(axis=1) + 1e-16))
     return Finding(
         spreads["orthogonal"][-1], 0.0, (0.0, 1e-9),
-        "largest |ln singular value| of the larger half over 100 layers; 12 linear nets of 32 units",
+        "largest |ln singular value| of the larger half over 100 layers; 12 linear nets, 32 units",
         Figure("depth", "|ln singular value|", [
             _series(init, [float(d) for d in depths], found) for init, found in spreads.items()],
             x_log=True, y_log=True),
@@ -247,13 +252,21 @@ def _saxe(seed: int) -> Finding:
 def _layers(
     seed: int, activation: str, gain: float, n: int, depth: int, draws: int, **options: float
 ) -> Array:
-    cell = DeepNet.draw(draws, n, depth, gain=gain, activation=activation, rng=seed, **options)  # type: ignore[arg-type]
+    cell = DeepNet.draw(
+        draws,
+        n,
+        depth,
+        gain=gain,
+        activation=activation,
+        rng=seed,
+        **options,  # type: ignore[arg-type]
+    )
     return gradient_profile(cell, depth, rng=seed).log_norm[:, 0]
 
 
 @claim(
     "he-relu", "He, Zhang, Ren, Sun 2015", "section 2.2, eqs. 10 and 14",
-    "ReLU layers keep the mean squared gradient if weights have variance 2/n; 1/n halves it a layer.",
+    "ReLU layers keep the mean squared gradient with weight variance 2/n; 1/n halves it a layer.",
 )  # fmt: skip
 def _he(seed: int) -> Finding:
     depth = 30
@@ -317,7 +330,7 @@ def _sompolinsky(seed: int) -> Finding:
     return Finding(
         Estimate(value, float(low), float(high), float(np.std(again))), expected,
         (expected - 0.012, expected + 0.012),
-        "intercept of a line in 1/N through the mean rates at N = 100 to 300, whole draws resampled",
+        "intercept of a line in 1/N through mean rates at N = 100 to 300, whole draws resampled",
         Figure("1/N", "lambda_1 (nats a step)", [
             _series("mean over draws", x.tolist(), found),
             Series("mean field", [0.0, 0.01], [expected, expected], theory=True)]),
@@ -337,7 +350,7 @@ def _transition(seed: int) -> Finding:
         "gain at which the median rate is 0; 40 autonomous tanh networks of 200 units",
         Figure("gain g", "rate (nats a step)", [
             _series("median of draws", gains, rates),
-            Series("mean field", g.tolist(), theory.largest_exponent("tanh", g).tolist(), theory=True)]),
+            _mean_field("tanh", g)]),
         "at 200 units many draws end on fixed points and cycles well above g = 1, where they are "
         "not chaotic; the transition sharpens only slowly with N",
     )  # fmt: skip
@@ -384,8 +397,8 @@ def _schoenholz(seed: int) -> Finding:
     )
     return Finding(
         found, 1.0, (0.9, 1.1),
-        "slope of the measured change a layer against ln chi_1 over five gains; 40 tanh nets of 100 "
-        "units, bias variance 0.05, the 14 layers next to the output of 20",
+        "slope of the measured change a layer against ln chi_1 over five gains; 40 tanh nets of "
+        "100 units, bias variance 0.05, the 14 layers next to the output of 20",
         Figure("ln chi_1", "change of ln squared norm a layer", [
             _series("mean over draws", log_chi.tolist(), [mean(s) for s in slopes]),
             Series("theory", log_chi.tolist(), log_chi.tolist(), theory=True)]),
@@ -409,7 +422,7 @@ def _pennington(seed: int) -> Finding:
     last = found[-1]
     return Finding(
         Estimate(*(float(v / edge[-1]) for v in last)), 1.0, (0.9, 1.1),
-        "mean largest squared singular value over that of theory, 8 products of 8 layers of 200 units",
+        "mean largest squared singular value over that of theory, 8 products of 8 layers, N = 200",
         Figure("depth L", "largest squared singular value", [
             _series("mean over draws", [float(d) for d in depths], found),
             Series("theory", depths, edge.tolist(), theory=True)]),

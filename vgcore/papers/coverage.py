@@ -129,7 +129,8 @@ CASES = [
     _Case("Rate.interval", "increments AR(1) with 0.5, 1,000 lags", 4000, _rate(1000, 0.5)),
     _Case(
         "stats.median", "100 Gumbel numbers", 8000,
-        _each(8000, float(stats.gumbel_r.median()), lambda r: median(r.gumbel(size=100))), _STEPWISE,
+        _each(8000, float(stats.gumbel_r.median()), lambda r: median(r.gumbel(size=100))),
+        _STEPWISE,
     ),
     _Case(
         "stats.median", "20 Gumbel numbers", 2000,
@@ -156,7 +157,7 @@ CASES = [
         "stats.kaplan_meier", "lattice walk, 100 horizons, P(horizon > 25)", 2000,
         _each(2000, float(_SURVIVAL[25]), _curve(25)),
     ),
-    _Case("stats.critical_value", "50 rates ln x + noise, five radii", 1000, _each(1000, 1.0, _root)),
+    _Case("stats.critical_value", "50 rates ln x, five radii", 1000, _each(1000, 1.0, _root)),
 ]  # fmt: skip
 
 

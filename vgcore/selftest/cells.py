@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
+from vgcore import theory
 from vgcore._typing import Array
-from vgcore.cells import RNN
+from vgcore.cells import RNN, LeakyRNN
+from vgcore.deep import DeepNet
+from vgcore.gated import GRU, LSTM
 from vgcore.jacobian import jacobian_product
 from vgcore.lyapunov import lyapunov_exponents
 from vgcore.profile import gradient_profile
@@ -34,6 +38,7 @@ class Case(NamedTuple):
     step: Callable[[dict[str, Array], Array, Array], Array]
     parameters: tuple[str, ...]
     weights: str
+    tangent: bool = True  # whether Jacobian products and exponents take this cell
 
 
 def _rnn_step(p: dict[str, Array], x: Array, u: Array) -> Array:
@@ -52,9 +57,51 @@ def _rnn(n: int) -> Case:
     )
 
 
+def _leaky_step(p: dict[str, Array], h: Array, u: Array) -> Array:
+    new: Array = 0.7 * h + 0.3 * np.tanh(p["W_rec"] @ h + p["W_in"] @ u)
+    return new
+
+
+def _lstm_step(p: dict[str, Array], state: Array, u: Array) -> Array:
+    """Gates i, f, g, o one above the other, the state h and then c."""
+    h, c = np.split(state, 2)
+    i, f, g, o = np.split(p["W_ih"] @ u + p["W_hh"] @ h + p["bias"], 4)
+    c = special.expit(f) * c + special.expit(i) * np.tanh(g)
+    return np.concatenate([special.expit(o) * np.tanh(c), c])
+
+
+def _gru_step(p: dict[str, Array], h: Array, u: Array) -> Array:
+    """Gates r, z, n; reset after the product."""
+    driven, recurrent = p["W_ih"] @ u + p["b_ih"], p["W_hh"] @ h + p["b_hh"]
+    (r, z), n = special.expit(np.split(driven + recurrent, 3)[:2]), np.split(driven, 3)[2]
+    new: Array = (1 - z) * np.tanh(n + r * np.split(recurrent, 3)[2]) + z * h
+    return new
+
+
 CASES = {
     "RNN": _rnn(5),  # a few units run side by side in the lanes of vectors
     "RNN of 20 units": _rnn(20),  # more of them one row at a time
+    "LeakyRNN": Case(
+        lambda rng: LeakyRNN.draw(_DRAWS, 5, gain=1.2, n_inputs=_INPUTS, leak=0.3, rng=rng),
+        _leaky_step,
+        ("W_rec", "W_in"),
+        "W_rec",
+        tangent=False,
+    ),
+    "LSTM": Case(
+        lambda rng: LSTM.draw(_DRAWS, 4, n_inputs=_INPUTS, forget_bias=1.0, rng=rng),
+        _lstm_step,
+        ("W_ih", "W_hh", "bias"),
+        "W_hh",
+        tangent=False,
+    ),
+    "GRU": Case(
+        lambda rng: GRU.draw(_DRAWS, 5, n_inputs=_INPUTS, update_bias=1.0, rng=rng),
+        _gru_step,
+        ("W_ih", "W_hh", "b_ih", "b_hh"),
+        "W_hh",
+        tangent=False,
+    ),
 }
 
 
@@ -171,10 +218,49 @@ def _exponents(rng: np.random.Generator, case: Case) -> Finding:
 
 for _name, _case in CASES.items():
     _covers = f"cell {_name.split()[0]}"
-    check(f"{_name}: dx_T/dx_0 = central differences", _covers, case=_case)(_jacobian)
     check(f"{_name}: gradient norm at every lag", _covers, case=_case)(_backward)
-    check(f"{_name}: terms of dE/dW_rec", _covers, case=_case)(_contributions)
-    check(f"{_name}: exponents add up to ln |det J|", _covers, case=_case)(_exponents)
+    check(f"{_name}: terms of dE/d{_case.weights}", _covers, case=_case)(_contributions)
+    if _case.tangent:
+        check(f"{_name}: dx_T/dx_0 = central differences", _covers, case=_case)(_jacobian)
+        check(f"{_name}: exponents add up to ln |det J|", _covers, case=_case)(_exponents)
+
+
+def _deep(rng: np.random.Generator, residual: bool) -> Finding:
+    """Layers of their own in the place of steps: x_l = W_l tanh(x_{l-1}), plus x_{l-1}."""
+    n, depth = 5, 6
+    cell = DeepNet.draw(2, n, depth, gain=1.2, residual=residual, rng=rng)
+    starts, v = rng.standard_normal((2, 2, 1, n))
+    found = gradient_profile(cell, depth, initial_state=starts, loss_gradient=v).log_norm[:, 0]
+    expected = np.empty((2, depth + 1))
+    for draw, x in enumerate(starts[:, 0]):
+        slopes = []
+        for W in cell.W[draw]:
+            slopes.append(REFERENCE["tanh"][1](x))
+            x = W @ np.tanh(x) + (x if residual else 0.0)
+        delta = v[draw, 0]
+        expected[draw, 0] = np.log(np.linalg.norm(delta))
+        for lag in range(1, depth + 1):
+            back = slopes[-lag] * (cell.W[draw, -lag].T @ delta)
+            delta = back + delta if residual else back
+            expected[draw, lag] = np.log(np.linalg.norm(delta))
+    return identity(found, expected, 1e-10)
+
+
+for _residual in (False, True):
+    check(
+        f"DeepNet{', residual' if _residual else ''}: gradient norm at every layer", "cell DeepNet",
+        residual=_residual,
+    )(_deep)  # fmt: skip
+
+
+@check("LSTM without recurrent weights: rate ln sigmoid(b_f)", "cell LSTM")
+def _carry(rng: np.random.Generator) -> Finding:
+    biases = np.array([0.0, 1.0, 3.0])
+    bias = np.zeros((3, 4, 4))
+    bias[:, 1] = biases[:, None]  # gates i, f, g, o
+    cell = LSTM(None, np.zeros((3, 16, 4)), bias.reshape(3, 16))
+    rate = gradient_profile(cell, 200, rng=rng).rate().value[:, 0]
+    return identity(rate, theory.lstm_carry_rate(biases), 1e-10)
 
 
 def _float32(rng: np.random.Generator, n: int, trajectories: int) -> Finding:
