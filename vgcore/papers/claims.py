@@ -69,7 +69,7 @@ def _hochreiter(seed: int) -> Finding:
 
 
 @claim(
-    "bengio-latching", "Bengio, Simard, Frasconi 1994", "theorems 1 to 4; section IV",
+    "bengio-latching", "Bengio, Simard, Frasconi 1994", "robust latching against bounded input",
     "A unit that latches a bit robustly against bounded input has derivatives that vanish.",
 )  # fmt: skip
 def _bengio(seed: int) -> Finding:
@@ -229,7 +229,7 @@ claim(
 
 
 @claim(
-    "saxe-isometry", "Saxe, McClelland, Ganguli 2013", "section 3",
+    "saxe-isometry", "Saxe, McClelland, Ganguli 2013", "orthogonal initial conditions",
     "Orthogonal weights keep every singular value of a deep linear net at 1; Gaussian ones do not.",
 )  # fmt: skip
 def _saxe(seed: int) -> Finding:
@@ -287,7 +287,7 @@ def _he(seed: int) -> Finding:
 
 
 @claim(
-    "le-irnn", "Le, Jaitly, Hinton 2015", "section 2",
+    "le-irnn", "Le, Jaitly, Hinton 2015", "the initialisation trick",
     "With identity weights and ReLU, derivatives of active units stay constant through time.",
 )  # fmt: skip
 def _le(seed: int) -> Finding:
@@ -338,7 +338,8 @@ def _sompolinsky(seed: int) -> Finding:
 
 
 @claim(
-    "sompolinsky-transition", "Sompolinsky, Crisanti, Sommers 1988", "abstract and fig. 1",
+    "sompolinsky-transition", "Sompolinsky, Crisanti, Sommers 1988",
+    "transition to chaos (continuous time there)",
     "Autonomous networks turn chaotic at g = 1 as N grows.",
 )  # fmt: skip
 def _transition(seed: int) -> Finding:
@@ -406,7 +407,7 @@ def _schoenholz(seed: int) -> Finding:
 
 
 @claim(
-    "pennington-edge", "Pennington, Schoenholz, Ganguli 2017", "section 2.5, Gaussian linear nets",
+    "pennington-edge", "Pennington, Schoenholz, Ganguli 2017", "linear Gaussian networks",
     "The largest squared singular value of L Gaussian layers is (L+1)^(L+1)/L^L: linear in depth.",
 )  # fmt: skip
 def _pennington(seed: int) -> Finding:
@@ -456,8 +457,8 @@ def _lstm(seed: int, **options: float) -> Array:
 
 
 @claim(
-    "jozefowicz-forget", "Jozefowicz, Zaremba, Sutskever 2015", "section 2.2 (rates at "
-    "initialisation; the accuracy after training is not measured)",
+    "jozefowicz-forget", "Jozefowicz, Zaremba, Sutskever 2015", "forget gate bias (rates at "
+    "initialisation; accuracy after training is not measured)",
     "A forget bias of 1 in the place of 0 lets gradients last: ln s(1) - ln s(0) = 0.380 a step.",
 )  # fmt: skip
 def _jozefowicz(seed: int) -> Finding:
@@ -474,7 +475,7 @@ def _jozefowicz(seed: int) -> Finding:
 
 
 @claim(
-    "tallec-chrono", "Tallec and Ollivier 2018", "section 2, chrono initialisation",
+    "tallec-chrono", "Tallec and Ollivier 2018", "chrono initialisation",
     "Biases ln U(1, T - 1) give memories up to T: the slowest units lose 1/T a step.",
 )  # fmt: skip
 def _chrono(seed: int) -> Finding:
