@@ -106,6 +106,15 @@ MUTANTS = {
         "kernels/normals.py", "place = np.uint64(j)", "place = np.uint64(j // 2)",
         "normal numbers",
     ),
+    "LSTM with gates i and f swapped": (
+        "kernels/lstm.py", "i, f, _, g = gates", "f, i, _, g = gates", "cell LSTM",
+    ),
+    "GRU that carries back by 1 - z": (
+        "kernels/gru.py", "delta[0] = h * z", "delta[0] = h * (1.0 - z)", "cell GRU",
+    ),
+    "leaky unit without its share": (
+        "kernels/leaky.py", "keep[0] = a * slope[0]", "keep[0] = slope[0]", "cell LeakyRNN",
+    ),
     "a radius off by a thousandth": (
         "spectrum.py", "return radius", "return 1.001 * radius", "spectral radius",
     ),
@@ -165,7 +174,7 @@ def test_every_activation_initializer_and_cell_is_covered():
     areas = {check.covers for check in selftest.CHECKS.values()}
     assert {f"init {name}" for name in INITIALIZERS} <= areas
     assert {f"{name}: value and slope, in ulp" for name in ACTIVATIONS} <= set(selftest.CHECKS)
-    assert "cell RNN" in areas
+    assert {f"cell {name}" for name in ("RNN", "LeakyRNN", "LSTM", "GRU", "DeepNet")} <= areas
     for estimator in (
         "rate", "horizon", "growing share", "spectral radius", "Lyapunov exponents",
         "Jacobian product", "truncation share", "clipping", "penalties",
