@@ -50,7 +50,7 @@ def smoke(tmp_path_factory):
 
 def test_help_names_every_verb(tmp_path):
     text = vgcore("--help", cwd=tmp_path)
-    for verb in ("run", "report", "studies", "env", "bench"):
+    for verb in ("run", "report", "bench", "selftest", "studies", "env"):
         assert verb in text
         assert "Usage" in vgcore(verb, "--help", cwd=tmp_path)
 
@@ -120,6 +120,8 @@ def test_env_names_versions_and_processor(tmp_path):
         (["run", "smoke", "--workers", "0"], 2, "workers"),
         (["run", "smoke", "--frobnicate"], 2, "frobnicate"),
         (["run"], 2, "STUDY"),
+        (["selftest", "--only", "elementry"], 2, "did you mean 'elementary functions'"),
+        (["selftest", "--seed", "-1"], 2, "seed"),
         (["report", "nowhere"], 1, "no such folder"),
         (["report", "."], 1, "manifest.json"),
         (["run", "smoke", "--out", "broken.toml"], 1, "broken.toml"),

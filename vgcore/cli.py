@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +22,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.bench.compare import Change
+    from vgcore.selftest import Row
     from vgcore.study.plan import Estimate
     from vgcore.study.store import Results
 
@@ -59,7 +63,10 @@ app.add_typer(studies_app, name="studies", invoke_without_command=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Name of a shipped study, or path of a TOML file.")
+    str,
+    typer.Argument(
+        metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Threads; all cores by default. No number depends on it.", min=1)
@@ -96,7 +103,13 @@ def run(
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Measure a study and write its report; goes on where an earlier run stopped."""
+    """Measure a study and write its report; goes on where an earlier run stopped.
+
+    `run papers` measures the scoreboard of papers: one row a claim of the literature.
+    """
+    if study == "papers":
+        _run_papers(out or Path("reports") / "papers", dry_run, as_json)
+        return
     from vgcore.study import load_study, run_study
     from vgcore.study.plan import estimate
 
@@ -114,6 +127,26 @@ def run(
     if report:
         page = _write_report(results, folder)
     _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+
+
+def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
+    """Measure the scoreboard; it is small, so it starts anew each time."""
+    from vgcore import papers
+
+    if dry_run:
+        rows = [{"claim": one.name, "paper": one.paper} for one in papers.CLAIMS.values()]
+        if as_json:
+            _print_json(rows)
+            return
+        for row in rows:
+            print(f"{row['claim']:<24} {row['paper']}")
+        print(f"{len(rows)} claims, written to {folder}; takes some minutes")
+        return
+    page = papers.run(folder, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    if as_json:
+        _print_json({"out": str(folder), "report": str(page), "claims": len(papers.CLAIMS)})
+    else:
+        print(f"{len(papers.CLAIMS)} claims in {folder}\nreport: {page}")
 
 
 @app.command()
@@ -171,6 +204,70 @@ def show_study(study: StudyArgument, as_json: Json = False) -> None:
         _print_json(loaded.resolved())
     else:
         print(loaded.to_toml(), end="")
+
+
+@app.command()
+def selftest(
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
+    only: Annotated[
+        str, typer.Option(metavar="TEXT", help="Only checks with this in their name or area.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check that what is computed agrees with identities and laws of theory.
+
+    The exit code is 1 if a check fails. A right program fails with a chance below 1e-4 at any seed.
+    """
+    started = time.monotonic()
+    from vgcore import selftest
+
+    wanted = selftest.select(only)
+    width = max(len(one.name) for one in wanted)
+    rows = []
+    if not as_json:
+        print(f"{'check':<{width}}  {'measured [95 % interval]':<30} {'expected':>10}  z or error")
+    for one in wanted:
+        row = selftest.run_check(one, seed)
+        rows.append(row)
+        if not as_json:  # row by row: the first of a kind waits for its kernels to be compiled
+            print(_selftest_line(row, width), flush=True)
+    failed = [row.check for row in rows if not row.passed]
+    seconds = round(time.monotonic() - started, 1)
+    if as_json:
+        _print_json(
+            {
+                "passed": not failed,
+                "failed": failed,
+                "seed": seed,
+                "seconds": seconds,
+                "checks": [_finite(dataclasses.asdict(r) | {"passed": r.passed}) for r in rows],
+            }
+        )
+    else:
+        print(f"{len(rows)} checks, {len(failed)} failed, in {seconds:g} s, seed {seed}")
+        for name in failed:
+            print(f"FAILED: {name}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _selftest_line(row: Row, width: int) -> str:
+    """One check as a line of the table."""
+    shown = f"{row.measured:.5g}"
+    if row.kind == "z":
+        shown += f" [{row.low:.5g}, {row.high:.5g}]"
+    verdict = "ok" if row.passed else "FAILED"
+    score = f"{row.kind} {row.score:.2g} (limit {row.limit:.2g})"
+    line = f"{row.check:<{width}}  {shown:<30} {row.expected:>10.5g}  {score:<28} {verdict}"
+    return f"{line}  {row.fault}" if row.fault else line
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for JSON, which has no name for nan and infinity."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 @app.command()

@@ -1,0 +1,117 @@
+"""The scoreboard: verdicts follow from intervals, claims are measured, the page says so."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vgcore import papers
+from vgcore.papers import coverage, page
+from vgcore.papers.table import CLAIMS, bootstrap, exact, mean, seed_of, verdict, violations
+from vgcore.profile import GradientProfile
+from vgcore.stats import Estimate
+
+CHEAP = ["bengio-latching", "le-irnn", "zucchet-growth"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.9, 1.1, "reproduced"),
+        (0.7, 1.1, "not resolvable at this size"),
+        (0.1, 0.2, "not reproduced"),
+        (1.3, 1.4, "not reproduced"),
+        (math.nan, math.nan, "not resolvable at this size"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(low, high, expected):
+    assert verdict(Estimate(1.0, low, high, 0.1), (0.8, 1.2)) == expected
+
+
+def test_intervals_of_claims_cover():
+    rng = np.random.default_rng(1)
+    hits = [
+        [m.low <= 0.0 <= m.high for m in (mean(x), bootstrap(lambda i, x=x: x[i].mean(), 40, 1))]
+        for x in rng.standard_normal((400, 40))
+    ]
+    assert np.mean(hits, axis=0) == pytest.approx([0.95, 0.93], abs=0.04)
+    assert violations(0, 1000)[:3] == pytest.approx((0.0, 0.0, 0.00368), abs=1e-5)
+    assert exact(2.0)[:3] == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_cheap_claims_are_reproduced_at_another_seed(name):
+    found = CLAIMS[name].measure(seed_of(name, 5))
+    assert verdict(found.measured, found.accept) == "reproduced"
+
+
+def test_every_claim_names_its_paper_and_where():
+    assert len(CLAIMS) >= 16
+    for one in CLAIMS.values():
+        assert any(character.isdigit() for character in one.paper)
+        assert one.source
+        assert one.statement.endswith(".")
+
+
+@pytest.fixture
+def scoreboard(tmp_path, monkeypatch):
+    """A scoreboard of two claims and two rows of coverage, one claim made to fail."""
+    monkeypatch.setattr(papers, "CLAIMS", {name: CLAIMS[name] for name in CHEAP[1:]})
+    monkeypatch.setattr(coverage, "CASES", coverage.CASES[:2])
+    lines = []
+    papers.run(tmp_path, seed=3, tell=lines.append)
+    return tmp_path, lines
+
+
+def test_the_report_holds_the_numbers_that_were_measured(scoreboard):
+    folder, lines = scoreboard
+    summary = pd.read_csv(folder / "summary.csv").set_index("claim")
+    assert list(summary.index) == CHEAP[1:]
+    found = CLAIMS["zucchet-growth"].measure(seed_of("zucchet-growth", 3))
+    assert summary.loc["zucchet-growth", "measured"] == pytest.approx(found.measured.value)
+    assert len(lines) == 2
+    for text in ((folder / "report.html").read_text(), (folder / "report.md").read_text()):
+        assert f"{found.measured.value:.4g}" in text
+        assert "2 reproduced" in text.replace('<span class="good">', "")
+    assert "http" not in (folder / "report.html").read_text().replace("http://www.w3.org", "")
+    assert json.loads((folder / "manifest.json").read_text())["seed"] == 3
+    assert len(pd.read_csv(folder / "coverage.csv")) == 2
+
+
+def test_a_claim_that_fails_stays_with_its_reason(tmp_path):
+    good = CLAIMS["le-irnn"].measure(1)
+    bad = page.dataclasses.replace(good, accept=(1.0, 2.0), reason="made to fail")
+    entry = page.Entry(CLAIMS["le-irnn"], bad, 0.1)
+    assert entry.verdict == "not reproduced"
+    page.write([entry], [], tmp_path, 0)
+    assert "made to fail" in (tmp_path / "report.html").read_text()
+    assert "1 not reproduced" in (tmp_path / "report.md").read_text()
+
+
+def test_the_normal_quantile_would_miss_where_that_of_t_covers():
+    rng = np.random.default_rng(2)
+    log_norm = np.cumsum(rng.normal(-0.05, 0.1, (4000, 1, 101)), axis=2)
+    rate = GradientProfile(log_norm, log_norm, log_norm, log_norm).rate()
+    low, high = rate.interval()
+    assert ((low <= -0.05) & (high >= -0.05)).mean() == pytest.approx(0.95, abs=0.015)
+    normal = np.abs(rate.value + 0.05) <= 1.96 * rate.stderr
+    assert normal.mean() < 0.93
+
+
+def test_intervals_grow_with_the_level_and_are_nan_where_there_is_no_error():
+    profile = GradientProfile(*[np.linspace(0, -9, 10)[None, None]] * 4)
+    low, high = profile.rate(window=(0, 1)).interval()
+    assert np.isnan([low, high]).all()
+    with pytest.raises(ValueError, match="level"):
+        profile.rate().interval(1.5)
+
+
+def test_first_passages_of_the_lattice_walk_are_those_of_simulation():
+    rng = np.random.default_rng(3)
+    lag, censored = coverage._horizons(rng, 20_000)
+    for t in (6, 7, 20, 45):
+        assert np.mean((lag > t) | censored) == pytest.approx(coverage._SURVIVAL[t], abs=0.015)

@@ -1,0 +1,55 @@
+"""The scoreboard: claims of the literature, measured, with a verdict computed from the interval.
+
+    vgcore run papers
+
+To add a claim, write one function in `vgcore.papers.claims` under `claim(...)`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vgcore.papers import claims, coverage, page
+from vgcore.papers.table import CLAIMS, Claim, seed_of
+
+__all__ = ["CLAIMS", "Claim", "claims", "run"]
+
+
+def run(out: str | Path, *, seed: int = 0, tell: Callable[[str], None] = lambda _: None) -> Path:
+    """Measure every claim and the coverage table, and write the report.
+
+    Parameters
+    ----------
+    out
+        Folder of the report; made if it does not exist.
+    seed
+        Of all random numbers; each claim has numbers of its own.
+    tell
+        Called with a line of text for each claim done.
+
+    Returns
+    -------
+    Path
+        The HTML page.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+
+    Examples
+    --------
+    >>> from vgcore import papers
+    >>> papers.run("reports/papers")  # doctest: +SKIP
+    PosixPath('reports/papers/report.html')
+    """
+    Path(out).mkdir(parents=True, exist_ok=True)  # before minutes of measuring
+    entries = []
+    for one in CLAIMS.values():
+        started = time.monotonic()
+        finding = one.measure(seed_of(one.name, seed))
+        entries.append(page.Entry(one, finding, time.monotonic() - started))
+        tell(f"{one.name}: {entries[-1].measured}, {entries[-1].verdict}")
+    return page.write(entries, coverage.measure(seed), Path(out), seed)
