@@ -150,9 +150,9 @@ def _gradient_profile(case: Case) -> Problem:
     return Problem(ours, (cell.W_rec, _columns(state), _columns(loss)), (case.n_steps,))
 
 
-def _gated_profile(cell_class: Any) -> Callable[[Case], Problem]:
+def _gated_profile(kind: str) -> Callable[[Case], Problem]:
     def make(case: Case) -> Problem:
-        cell = cell_class.draw(case.n_draws, case.n_hidden, dtype=case.dtype, rng=1)
+        cell = getattr(vg, kind).draw(case.n_draws, case.n_hidden, dtype=case.dtype, rng=1)
         shape = (2, case.n_draws, case.n_trajectories, cell.n_state)
         state, loss = np.random.default_rng(2).standard_normal(shape).astype(case.dtype)
 
@@ -166,7 +166,7 @@ def _gated_profile(cell_class: Any) -> Callable[[Case], Problem]:
                 n_threads=n_threads,
             ).log_norm
 
-        one = cell_class is vg.LSTM
+        one = kind == "LSTM"
         bias = cell.bias if one else np.concatenate([cell.b_ih, cell.b_hh], axis=1)
         arrays = (cell.W_hh, bias[..., None], _columns(state), _columns(loss))
         return Problem(ours, arrays, (case.n_steps,))
@@ -295,11 +295,12 @@ _STEPWISE = {
 _ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
 
 
-def _gated(name: str, cell: Any, gates: int) -> Operation:
+def _gated(kind: str, gates: int) -> Operation:
     """The profile of a gated cell, whose matrix has so many gates."""
+    name = kind.lower()
     return Operation(
         f"{name}_profile",
-        _gated_profile(cell),
+        _gated_profile(kind),
         {
             "numpy": peers.batched_cell("numpy", name),
             "torch": peers.batched_cell("torch", name),
@@ -354,8 +355,8 @@ OPERATIONS = (
         working_set=_matrix,
         tolerance={"float32": 1e-3, "float64": 1e-9},
     ),
-    _gated("lstm", vg.LSTM, 4),
-    _gated("gru", vg.GRU, 3),
+    _gated("LSTM", 4),
+    _gated("GRU", 3),
     Operation(
         "lyapunov_exponents",
         _lyapunov_exponents,
