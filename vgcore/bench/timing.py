@@ -20,6 +20,9 @@ LEFT_BEHIND = 2.0  # an implementation this much slower than the fastest rival i
 # Threads of OpenBLAS and OpenMP go on spinning after a product, some 0.1 s, and would take a core
 # from whatever is timed next.
 _WINDOW, _BUSY, _PATIENCE = 5e-3, 0.05, 0.5
+# A core that has slept takes some 5 ms to take up a second thread, on a virtual machine at least:
+# work below so many seconds is called once, without the clock, just before it is timed.
+_AWAKE = 0.1
 
 
 class Interval(NamedTuple):
@@ -107,5 +110,7 @@ def interleaved(
         order.shuffle(names)
         for name in names:
             settle()
+            if first[name] < _AWAKE:
+                work[name]()
             found[name].append(seconds(work[name], number[name]))
     return found
