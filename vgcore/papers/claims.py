@@ -468,8 +468,8 @@ def _jozefowicz(seed: int) -> Finding:
     expected = float(np.diff(theory.lstm_carry_rate([0.0, 1.0]))[0])
     return Finding(
         hodges_lehmann(rates[1] - rates[0]), expected, (0.5 * expected, np.inf),
-        "paired shift of the rate, 40 LSTMs of 64 units, weights as torch draws them, weak input; "
-        "at least half of what the biases alone give is accepted",
+        "paired shift of the rate, 40 LSTMs of 64 units, weights as torch draws, weak input; at "
+        "least half of what the biases alone give is accepted",
         Figure("lag", "ln gradient norm", [
             _quantiles("forget bias 0", logs[0]), _quantiles("forget bias 1", logs[1])]),
         "recurrent weights move the gates about their biases",

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import figure as mpl_figure
 from matplotlib import rc_context
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from vgcore import environment
 from vgcore.figures import PALETTE, RC, save
@@ -105,6 +106,10 @@ def draw(figure: Figure) -> mpl_figure.Figure:
             ax.set_xscale("log")
         if figure.y_log:
             ax.set_yscale("log")
+        for axis, is_log in ((ax.xaxis, figure.x_log), (ax.yaxis, figure.y_log)):
+            if is_log:  # powers of ten would need the mathematics that figures leave off
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(NullFormatter())
         drawn.legend(
             *ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8.5
         )
