@@ -25,13 +25,9 @@ from vgcore.selftest.table import Check, Finding, alarm_limit, identity, law, sh
 PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
-    "transposed W, a row at a time": (
-        "kernels/rnn.py", "_pack(W_rec[d], as_printed, backward)",
-        "_pack(W_rec[d], not as_printed, backward)", "RNN of 20",
-    ),
-    "transposed W, side by side": (
-        "kernels/rnn_lanes.py", "_pack_lane(W_rec[d], as_printed, lane, backward)",
-        "_pack_lane(W_rec[d], not as_printed, lane, backward)", "RNN: gradient",
+    "transposed W": (
+        "kernels/rnn.py", "_pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])",
+        "_pack(network.W_rec[draw + d], not network.as_printed, rows.backward[d])", "RNN of 20",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], W_rec[i])",
@@ -41,19 +37,14 @@ MUTANTS = {
         "kernels/tangent.py", "_pack(network.W_rec[draw], True, motion.forward)",
         "_pack(network.W_rec[draw], False, motion.forward)", "RNN: exponents",
     ),
-    "no derivative, a row at a time": (
-        "kernels/rnn.py", "delta[j] = slope[j] * product[j]", "delta[j] = product[j]", "RNN of 20",
-    ),
-    "no derivative, side by side": (
-        "kernels/rnn_lanes.py", "delta[i] = slope[i] * product[i]", "delta[i] = product[i]",
-        "RNN: gradient",
+    "no derivative": (
+        "kernels/vectors.py", "Y[:] = scale * (X.reshape", "Y[:] = 1.0 * (X.reshape", "RNN of 20",
     ),
     "no derivative, product": (
         "kernels/jacobian.py", "row[c] = slope[i] * source[c]", "row[c] = source[c]", "RNN: dx_T",
     ),
     "no derivative, tangent": (
-        "kernels/tangent.py", "row[c] = source[c] * slope[c]", "row[c] = source[c]",
-        "RNN: exponents",
+        "kernels/tangent.py", "= source[r, c] * slope[c]", "= source[r, c]", "RNN: exponents",
     ),
     "no derivative, remedies": (
         "kernels/unrolled.py", "delta[j] *= slope[j]", "delta[j] *= 1.0", "truncation: full",
@@ -62,11 +53,11 @@ MUTANTS = {
         "activations.py", "one - w, _fma(-w, w, w)", "one - w, w", "sigmoid: value",
     ),
     "derivative a step late": (
-        "kernels/rnn.py", "slope = slopes[n_steps - lag]", "slope = slopes[n_steps - 1]",
+        "kernels/rnn.py", "slope = rows.slopes[n_steps - lag]", "slope = rows.slopes[n_steps - 1]",
         "RNN of 20",
     ),
     "scale forgotten": (
-        "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * exponents[lag]",
+        "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
         "0.5 * out_log_norm[lag]", "60 factors",
     ),
     "clipping does not shrink": (
@@ -156,7 +147,7 @@ def test_wrong_code_is_caught(tmp_path, name):
 
 @pytest.mark.slow
 def test_a_compiled_wrong_kernel_is_caught(tmp_path):
-    file, old, new, only = MUTANTS["transposed W, a row at a time"]
+    file, old, new, only = MUTANTS["transposed W"]
     code, found = selftest_in(mutated(tmp_path, file, old, new), "--only", only, jit=True)
     assert code == 1
     assert "RNN of 20 units: gradient norm at every lag" in found["failed"]

@@ -79,7 +79,7 @@ def _gru_step(p: dict[str, Array], h: Array, u: Array) -> Array:
 
 
 CASES = {
-    "RNN": _rnn(5),  # a few units run side by side in the lanes of vectors
+    "RNN": _rnn(5),  # draws of few units are carried side by side
     "RNN of 20 units": _rnn(20),  # more of them one row at a time
     "LeakyRNN": Case(
         lambda rng: LeakyRNN.draw(_DRAWS, 5, gain=1.2, n_inputs=_INPUTS, leak=0.3, rng=rng),
@@ -302,7 +302,7 @@ def _printed(rng: np.random.Generator, n: int) -> Finding:
 
 
 def _together(rng: np.random.Generator, n: int) -> Finding:
-    """Many trajectories, which share a matrix in the lanes of vectors, agree with one at a time."""
+    """Many trajectories, which share a matrix, agree with one at a time."""
     cell = RNN.draw(2, n, gain=1.2, rng=rng)
     starts, v = rng.standard_normal((2, 2, 9, n))
     found = gradient_profile(
