@@ -67,7 +67,7 @@ class _Gated(Cell):
         --------
         >>> import vgcore as vg
         >>> cell = vg.LSTM.draw(2, 10, forget_bias=1.0, rng=1)
-        >>> cell.gate("f", cell.bias).mean()
+        >>> float(cell.gate("f", cell.bias).mean())
         1.0
         """
         place = cls.GATES.index(checks.choice("name", name, cls.GATES))
