@@ -27,7 +27,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from vgcore import checks
+from vgcore._typing import Array
 from vgcore.kernels.elementary import (
     _LARGE,
     _SMALL,
@@ -74,6 +78,13 @@ class Activation:
     max_slope: float
     near_zero: _Slopes
     far: _Slopes
+
+    def lines(self, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+        """Return `near_zero` and `far` as kernels take them, with nan for None."""
+        near_zero, far = (
+            np.array(line or (np.nan, np.nan), dtype) for line in (self.near_zero, self.far)
+        )
+        return near_zero, far
 
 
 # Beyond these the slopes of tanh and of the sigmoid are too small for a subnormal number.

@@ -19,7 +19,7 @@ from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.leaky import _leaky_batch
 from vgcore.kernels.lstm import _lstm_batch
 from vgcore.kernels.vectors import aligned_zeros, padded
-from vgcore.parallel import over_draws
+from vgcore.parallel import block, over_draws
 
 Logs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -45,17 +45,17 @@ def run_kernel(
     given = (inputs, initial_state, loss_gradient)
     out = [np.empty((cell.n_draws, n_trajectories, n_steps + 1)) for _ in range(2)]
 
-    def work(start: int, stop: int) -> None:
+    def work(start: int, stop: int, *own: Array) -> None:
         batch(
             *(array[start:stop] for array in parameters),
             *constants,
-            *(array if len(array) == 1 else array[start:stop] for array in given),
+            *(block(array, start, stop) for array in given),
             burn_in,
-            *scratch(),
+            *own,
             *(array[start:stop] for array in out),
         )
 
-    over_draws(work, cell.n_draws, n_threads)
+    over_draws(work, cell.n_draws, n_threads, scratch=scratch)
     return out[0], out[1]
 
 
@@ -76,7 +76,7 @@ def _lstm(cell: LSTM, n_steps: int, n_inputs: int) -> _Prepared:
     scratch = _gated_scratch(cell, n_steps, n_inputs, gates=4, state=2, vectors=21, keep=6)
     return (
         _lstm_batch,
-        [cell.W_hh, _input_weights(cell, n_inputs), cell.bias],
+        [cell.W_hh, input_weights(cell, n_inputs), cell.bias],
         [LSTM_ORDER],
         scratch,
     )
@@ -84,7 +84,7 @@ def _lstm(cell: LSTM, n_steps: int, n_inputs: int) -> _Prepared:
 
 def _gru(cell: GRU, n_steps: int, n_inputs: int) -> _Prepared:
     scratch = _gated_scratch(cell, n_steps, n_inputs, gates=3, state=1, vectors=17, keep=4)
-    parameters = [cell.W_hh, _input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
+    parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
     return _gru_batch, parameters, [GRU_ORDER], scratch
 
 
@@ -109,7 +109,7 @@ def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
             np.empty((2, n_steps + 1)),
         ]
 
-    parameters = [cell.W_rec, _input_weights(cell, n_inputs), bias]
+    parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
     return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
 
 
@@ -121,7 +121,7 @@ def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
         return [
             aligned_zeros((n, P), dtype),
             aligned_zeros(P, dtype),
-            aligned_zeros(4 * P, dtype),
+            aligned_zeros(3 * P, dtype),
             aligned_zeros((n_steps, P), dtype),
             np.empty((2, n_steps + 1)),
             np.empty((2, n_steps + 1), np.int64),
@@ -133,12 +133,11 @@ def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
 
 def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
     """Code and outer lines of the activation of a cell."""
-    law, nowhere = find_activation(cell.activation), (np.nan, np.nan)
-    lines = (np.array(line or nowhere, cell.dtype) for line in (law.near_zero, law.far))
-    return [law.code, *lines]
+    law = find_activation(cell.activation)
+    return [law.code, *law.lines(cell.dtype)]
 
 
-def _input_weights(cell: Cell, n_inputs: int) -> Array:
+def input_weights(cell: Cell, n_inputs: int) -> Array:
     """The input weights, or those of no input at all."""
     if cell.W_in is not None and n_inputs > 0:
         return cell.W_in
@@ -148,7 +147,7 @@ def _input_weights(cell: Cell, n_inputs: int) -> Array:
 def _gated_scratch(
     cell: Cell, n_steps: int, n_inputs: int, *, gates: int, state: int, vectors: int, keep: int
 ) -> Callable[[], list[Array]]:
-    """Scratch of a gated kernel, made anew for each block; numbers are of vectors of N."""
+    """Scratch of a gated kernel; numbers are of vectors of N."""
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
 

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from vgcore._typing import Array
 from vgcore.environment import thread_count
 
 _BLOCKS_PER_THREAD = 8  # so that a thread with easy draws takes over from one with hard ones
+
+
+def block(array: Array, start: int, stop: int) -> Array:
+    """Return the part of some draws; an array that all draws share stays whole."""
+    return array if len(array) == 1 else array[start:stop]
 
 
 def over_draws(
@@ -24,13 +30,12 @@ def over_draws(
     n_draws: int,
     n_threads: int | None = None,
     grain: int = 1,
-    scratch: Callable[[], Any] | None = None,
+    scratch: Callable[[], Iterable[Any]] = tuple,
 ) -> None:
     """Call work(start, stop) on blocks that cover range(n_draws), on several threads.
 
-    With `scratch`, each thread calls it once and hands what it returns to work as a third argument.
-
-    Blocks are whole multiples of `grain` draws, but for the last.
+    Blocks are whole multiples of `grain` draws, but for the last. Each thread calls `scratch` once
+    and hands what it returns to work as further arguments.
 
     The calling thread is one of them. An exception is raised as it is; blocks not begun by then, or
     when the user interrupts, are dropped.
@@ -51,7 +56,7 @@ def over_draws(
 
     def work_through() -> None:
         try:
-            own = () if scratch is None else (scratch(),)
+            own = tuple(scratch())
             while (block := take()) is not None:
                 work(*block, *own)
         except BaseException:

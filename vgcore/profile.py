@@ -12,11 +12,11 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cell_kernels import run_kernel
+from vgcore.cell_kernels import input_weights, run_kernel
 from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
 from vgcore.deep import DeepNet
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
-from vgcore.parallel import over_draws
+from vgcore.parallel import block, over_draws
 from vgcore.streams import Purpose, Seed, Streams
 from vgcore.tables import tidy
 
@@ -465,11 +465,6 @@ def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:
     return np.require(checks.cast(argument, checks.once(array), dtype), requirements=["C", "W"])
 
 
-def _block(array: Array, start: int, stop: int) -> Array:
-    """Rows of some draws; an array that all draws share stays whole."""
-    return array if len(array) == 1 else array[start:stop]
-
-
 def _run_kernel(
     cell: RNN,
     n_steps: int,
@@ -485,14 +480,11 @@ def _run_kernel(
     n, dtype = cell.n_hidden, cell.dtype
     n_inputs = inputs.shape[-1]
     W_rec = np.require(cell.W_rec, requirements=["C", "W"])
-    W_in = np.zeros((cell.n_draws, n, 0), dtype) if n_inputs == 0 else cell.W_in
-    W_in = np.require(W_in, requirements=["C", "W"])
+    W_in = np.require(input_weights(cell, n_inputs), requirements=["C", "W"])
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
     bias = np.require(bias, requirements=["C", "W"])
     law = find_activation(cell.activation)
-    nowhere = (np.nan, np.nan)
-    near_zero = np.array(law.near_zero or nowhere, dtype=dtype)
-    far = np.array(law.far or nowhere, dtype=dtype)
+    near_zero, far = law.lines(dtype)
     log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
     D, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
 
@@ -504,9 +496,9 @@ def _run_kernel(
             law.code,
             near_zero,
             far,
-            _block(inputs, start, stop),
-            _block(initial_state, start, stop),
-            _block(loss_gradient, start, stop),
+            block(inputs, start, stop),
+            block(initial_state, start, stop),
+            block(loss_gradient, start, stop),
             burn_in,
             as_printed,
         )
@@ -517,6 +509,6 @@ def _run_kernel(
         cell.n_draws,
         n_threads,
         grain=D,
-        scratch=lambda: new_rows(D, K, n, n_inputs, n_steps, dtype),
+        scratch=lambda: [new_rows(D, K, n, n_inputs, n_steps, dtype)],
     )
     return log_norm, log_contribution

@@ -33,14 +33,12 @@ def network(
     n_draws, n = cell.n_draws, cell.n_state
     W_in = np.zeros((n_draws, n, 0)) if inputs is None or cell.W_in is None else cell.W_in
     law = find_activation(cell.activation)
-    nowhere = (np.nan, np.nan)
     return Network(
         _float64(cell.W_rec),
         _float64(W_in),
         np.zeros((n_draws, n)) if cell.bias is None else _float64(cell.bias),
         law.code,
-        np.array(law.near_zero or nowhere),
-        np.array(law.far or nowhere),
+        *law.lines(np.float64),
         u,
         state,
     )

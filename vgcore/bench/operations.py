@@ -134,8 +134,8 @@ def _columns(rows: Any) -> Any:
     return np.ascontiguousarray(rows.swapaxes(1, 2))
 
 
-def _gradient_profile(case: Case) -> Problem:
-    cell, state, loss = _network(case)
+def _profile(case: Case, cell: Any, parameters: tuple[Any, ...], state: Any, loss: Any) -> Problem:
+    """The log norms of a cell whose peers take these parameters."""
 
     def ours(n_threads: int | None) -> Any:
         return vg.gradient_profile(
@@ -147,7 +147,12 @@ def _gradient_profile(case: Case) -> Problem:
             n_threads=n_threads,
         ).log_norm
 
-    return Problem(ours, (cell.W_rec, _columns(state), _columns(loss)), (case.n_steps,))
+    return Problem(ours, (*parameters, _columns(state), _columns(loss)), (case.n_steps,))
+
+
+def _gradient_profile(case: Case) -> Problem:
+    cell, state, loss = _network(case)
+    return _profile(case, cell, (cell.W_rec,), state, loss)
 
 
 def _gated_profile(kind: str) -> Callable[[Case], Problem]:
@@ -155,21 +160,9 @@ def _gated_profile(kind: str) -> Callable[[Case], Problem]:
         cell = getattr(vg, kind).draw(case.n_draws, case.n_hidden, dtype=case.dtype, rng=1)
         shape = (2, case.n_draws, case.n_trajectories, cell.n_state)
         state, loss = np.random.default_rng(2).standard_normal(shape).astype(case.dtype)
-
-        def ours(n_threads: int | None) -> Any:
-            return vg.gradient_profile(
-                cell,
-                case.n_steps,
-                n_trajectories=case.n_trajectories,
-                initial_state=state,
-                loss_gradient=loss,
-                n_threads=n_threads,
-            ).log_norm
-
         one = kind == "LSTM"
         bias = cell.bias if one else np.concatenate([cell.b_ih, cell.b_hh], axis=1)
-        arrays = (cell.W_hh, bias[..., None], _columns(state), _columns(loss))
-        return Problem(ours, arrays, (case.n_steps,))
+        return _profile(case, cell, (cell.W_hh, bias[..., None]), state, loss)
 
     return make
 

@@ -10,10 +10,12 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.columns import _matvec
-from vgcore.kernels.gates import _activate_at, _logs, _meet_drive, _squares
+from vgcore.kernels.gates import _logs, _squares
 from vgcore.kernels.rnn import (
+    _activate_at,
     _copy,
     _has_left,
+    _meet_drive,
     _of_row,
     _pack,
     _rescale_state,
@@ -42,11 +44,10 @@ def _deep_forward(
 
     slopes[j] is s' of what goes into layer L - T + j + 1, and activity[j + 1] 4**its exponent the
     square norm of s of it; activity[0] is that of the layer before, 0 if there is none. Scratch:
-    matrix (N, P), vectors (4 P,).
+    matrix (N, P), vectors (3 P,).
     """
     L, n, P, T = W.shape[0], W.shape[1], x.size, slopes.shape[0]
-    value, start, drive = vectors[:P], vectors[P : 2 * P], vectors[2 * P : 3 * P]
-    scratch = vectors[3 * P : 4 * P]
+    value, start, scratch = vectors[:P], vectors[P : 2 * P], vectors[2 * P : 3 * P]
     exponent = _rescale_state(x, exponent, near_zero, far)
     activity[0] = 0.0
     activity_exponent[0] = 0
@@ -55,9 +56,9 @@ def _deep_forward(
         slope = slopes[max(j - 1, 0)]
         _activate_at(activation, near_zero, far, x, exponent, n, scratch, value, slope)
         activity[j], activity_exponent[j] = _squares(value, exponent, scratch)
-        _copy(bias[layer], drive)
+        _copy(bias[layer], start)
         before = exponent
-        exponent = _meet_drive(x if residual else value, exponent, drive, start)
+        exponent = _meet_drive(x if residual else value, exponent, start)
         if residual:
             if exponent != before:
                 _scale_exact(value, before)
@@ -81,7 +82,7 @@ def _deep_backward(
     squares: Array,
     exponents: Integers,
 ) -> None:
-    """Carry the gradient `delta` (P,) back over T layers; as `_backward_lane` of the RNN."""
+    """Carry the gradient `delta` (P,) back over T layers; as `_backward` of the RNN."""
     P, T = delta.size, slopes.shape[0]
     product, zeros = vectors[:P], vectors[P : 2 * P]
     zeros[:] = 0.0
@@ -140,7 +141,7 @@ def _deep_batch(
 ) -> None:
     """Profiles of several draws, one after another; inputs and burn_in are not used.
 
-    W (draws, L, N, N), bias (draws, L, N). Scratch: matrix (N, P), state (P,), vectors (4 P,),
+    W (draws, L, N, N), bias (draws, L, N). Scratch: matrix (N, P), state (P,), vectors (3 P,),
     slopes (T, P), squares and exponents (2, T + 1), logs (T + 1,).
     """
     for d in range(out_log_norm.shape[0]):

@@ -13,14 +13,10 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
     _NEAR,
     LN2,
-    _activate_far,
-    _copy,
-    _piecewise_linear,
     _scaled_squares,
 )
 from vgcore.kernels.vectors import (
@@ -52,46 +48,6 @@ def _tanhs(x: Array, linear: bool, value: Array, slope: Array) -> None:
     else:
         for j in range(x.size):
             value[j], slope[j] = _tanh(x[j])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _activate_at(
-    activation: int,
-    near_zero: Array,
-    far: Array,
-    x: Array,
-    exponent: int,
-    n: int,
-    scratch: Array,
-    value: Array,
-    slope: Array,
-) -> None:
-    """Activation of n units at 2**exponent x; the value is at that scale too."""
-    if exponent == 0:
-        _activate(activation, x, value, slope)
-    elif exponent < 0:
-        _piecewise_linear(near_zero, x, value, slope)
-    else:
-        _activate_far(activation, far, x, exponent, scratch, value, slope)
-    for i in range(n, value.size):
-        value[i] = 0.0  # s(0) need not be 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _meet_drive(state: Array, exponent: int, drive: Array, start: Array) -> int:
-    """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
-
-    start takes the drive. A small state comes to the scale of the drive, and the drive to that of a
-    large one.
-    """
-    _copy(drive, start)
-    if exponent == 0 or _max_abs(drive) == 0.0:
-        return exponent
-    if exponent < 0 or _max_abs(state) == 0.0:
-        _scale_exact(state, exponent)
-        return 0
-    _scale_exact(start, -exponent)
-    return exponent
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

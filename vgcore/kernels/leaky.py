@@ -13,10 +13,12 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates
-from vgcore.kernels.gates import _activate_at, _gate_logs, _meet_drive, _squares
+from vgcore.kernels.gates import _gate_logs, _squares
 from vgcore.kernels.rnn import (
+    _activate_at,
     _copy,
     _has_left,
+    _meet_drive,
     _of_row,
     _pack,
     _rescale_state,
@@ -94,7 +96,8 @@ def _leaky_forward(
         if exponent == 0:
             _from_4_gates(state, forward, drive, x, turn)
         else:
-            exponent = _meet_drive(state, exponent, drive, start)
+            _copy(drive, start)
+            exponent = _meet_drive(state, exponent, start)
             _from_4_gates(state, forward, start, x, turn)
         _activate_at(activation, near_zero, far, x, exponent, n, scratch, value, slope)
         _mix(shares, value, slope, state, keep[j])

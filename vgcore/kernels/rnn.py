@@ -236,18 +236,18 @@ def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _activate_row(
+def _activate_at(
     activation: int,
     near_zero: Array,
     far: Array,
-    n: int,
     x: Array,
     exponent: int,
+    n: int,
     scratch: Array,
     value: Array,
     slope: Array,
-) -> float:
-    """Activate the state 2**exponent x and return the square norm of the value."""
+) -> None:
+    """Activation of n units at 2**exponent x; the value is at that scale too."""
     if exponent == 0:
         _activate(activation, x, value, slope)
     elif exponent < 0:
@@ -255,7 +255,6 @@ def _activate_row(
     else:
         _activate_far(activation, far, x, exponent, scratch, value, slope)
     _clear_padding(value, n, value.size)
-    return float(_sum_squares(value))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
@@ -289,18 +288,18 @@ def _settle(
     P, again = row.size, False
     for r in range(exponents.size):
         part, exponent = slice(r * P, (r + 1) * P), exponents[r]
-        if exponent == 0:
-            square = float(_sum_squares(value[part]))
-        else:
-            square = _activate_row(
-                activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
+        if exponent != 0:
+            _activate_at(
+                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
             )
+        square = float(_sum_squares(value[part]))
         if _has_left(x[part], exponent, n, square):
             exponent = _rescale_state(x[part], exponent, near_zero, far)
             exponents[r] = exponent
-            square = _activate_row(
-                activation, near_zero, far, n, x[part], exponent, row, value[part], slope[part]
+            _activate_at(
+                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
             )
+            square = float(_sum_squares(value[part]))
         again |= exponent != 0
         if not _in_range(square, row):
             again = True
@@ -312,22 +311,28 @@ def _settle(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _meet_drive(rows: Rows) -> bool:
-    """Bring drive and value of each row to one scale; return whether a state has an exponent.
+def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
+    """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
 
-    Beside a drive a small state counts at its own size, and beside a large one the drive does.
+    A small state comes to the scale of the drive, and the drive to that of a large one.
     """
+    if exponent == 0 or _max_abs(drive) == 0.0:
+        return exponent
+    if exponent < 0 or _max_abs(state) == 0.0:
+        _scale_exact(state, exponent)
+        return 0
+    _scale_exact(drive, -exponent)
+    return exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _meet_drives(rows: Rows) -> bool:
+    """Bring the drives to `start`, at one scale with the values; return whether one is scaled."""
     P, moved = rows.row.size, False
     for r in range(rows.exponent.size):
-        part, exponent = slice(r * P, (r + 1) * P), rows.exponent[r]
-        value, drive, start = rows.value[part], rows.drive[part], rows.start[part]
-        _copy(drive, start)
-        if exponent != 0 and _max_abs(drive) != 0.0:
-            if exponent < 0 or _max_abs(value) == 0.0:
-                _scale_exact(value, exponent)
-                rows.exponent[r] = 0
-            else:
-                _scale_exact(start, -exponent)
+        part = slice(r * P, (r + 1) * P)
+        _copy(rows.drive[part], rows.start[part])
+        rows.exponent[r] = _meet_drive(rows.value[part], rows.exponent[r], rows.start[part])
         moved |= rows.exponent[r] != 0
     return moved
 
@@ -379,7 +384,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
                 *(rows.exponent, squares, rows.activity_exponents),
             )
             if careful and driven:
-                careful = _meet_drive(rows)
+                careful = _meet_drives(rows)
                 start = rows.start
             _push_rows(value, rows.forward, turn, start, y, rows.ignored)
         x, y = y, x

@@ -19,17 +19,16 @@ import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.activate import _activate
 from vgcore.kernels.rnn import (
-    _activate_far,
+    _activate_at,
     _copy,
+    _meet_drive,
     _pack,
-    _piecewise_linear,
     _rescale_state,
 )
 from vgcore.kernels.tiles import _carry
 from vgcore.kernels.triangular import _factor, _orthonormalise
-from vgcore.kernels.vectors import _max_abs, _scale_exact, _vecmat, aligned_zeros, padded
+from vgcore.kernels.vectors import _vecmat, aligned_zeros, padded
 
 
 class Network(NamedTuple):
@@ -153,24 +152,15 @@ def _advance(network: Network, motion: Motion) -> None:
     x, value, slope, drive = motion.x, motion.value, motion.slope, motion.drive
     n, time = motion.forward.shape[0], motion.status[1]
     exponent = _rescale_state(x, motion.status[0], network.near_zero, network.far)
-    if exponent == 0:
-        _activate(network.activation, x, value, slope)
-    elif exponent < 0:
-        _piecewise_linear(network.near_zero, x, value, slope)
-    else:
-        _activate_far(network.activation, network.far, x, exponent, drive, value, slope)
-    value[n:] = 0.0  # s(0) and s'(0) need not be 0
-    slope[n:] = 0.0
+    _activate_at(
+        *(network.activation, network.near_zero, network.far, x, exponent, n, drive, value, slope)
+    )
+    slope[n:] = 0.0  # s'(0) need not be 0
     _copy(motion.bias, drive)
     if motion.input_weights.shape[0] > 0:
         u = motion.inputs[0 if motion.inputs.shape[0] == 1 else time]
         _vecmat(u, motion.input_weights, drive, drive)
-    if exponent != 0 and _max_abs(drive) != 0.0:
-        if exponent < 0 or _max_abs(value) == 0.0:  # beside it the state counts at its own size
-            _scale_exact(value, exponent)
-            exponent = 0
-        else:
-            _scale_exact(drive, -exponent)
+    exponent = _meet_drive(value, exponent, drive)
     _vecmat(value, motion.forward, drive, x)
     motion.status[0] = exponent
     motion.status[1] = time + 1

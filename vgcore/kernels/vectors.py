@@ -190,28 +190,6 @@ def _tree(parts: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value])
     return parts[0]
 
 
-def _write_blocks(
-    code: _Code,
-    n: ir.Value,
-    width: ir.Value,
-    factor: Callable[[ir.Value], ir.Value],
-    element: Callable[[ir.Value, ir.Value, int], ir.Value],
-    start: ir.Value,
-    y: ir.Value,
-) -> None:
-    """Write y[c] = start[c] + sum_i factor(i) element(i, c), c < width, one fused sum each."""
-    builder, done = code.builder, code.variable(_int(0))
-    for columns in _BLOCKS[code.wide]:
-        with code.steps(done, width, columns) as column:
-            sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
-            with cgutils.for_range(builder, n) as row:
-                common = factor(row.index)
-                for c, total in enumerate(sums):
-                    code.accumulate(total, common, element(row.index, column, c))
-            for c, total in enumerate(sums):
-                code.store(builder.load(total), y, column, c)
-
-
 def _write_vecmat(
     code: _Code,
     x: ir.Value,
@@ -227,15 +205,17 @@ def _write_vecmat(
     """Write y = start + x[:n] @ M, where M is (n, P)."""
     builder = code.builder
     M, start, y = code.vectors(M), code.vectors(start), code.vectors(y)
-    width = code.width(P)
-
-    def factor(i: ir.Value) -> ir.Value:
-        return code.spread(builder.load(code.at(x, i)))
-
-    def element(i: ir.Value, column: ir.Value, c: int) -> ir.Value:
-        return code.load(M, builder.mul(i, width), column, c)
-
-    _write_blocks(code, n, width, factor, element, start, y)
+    width, done = code.width(P), code.variable(_int(0))
+    for columns in _BLOCKS[code.wide]:
+        with code.steps(done, width, columns) as column:
+            sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
+            with cgutils.for_range(builder, n) as row:
+                factor = code.spread(builder.load(code.at(x, row.index)))
+                for c, total in enumerate(sums):
+                    entry = code.load(M, builder.mul(row.index, width), column, c)
+                    code.accumulate(total, factor, entry)
+            for c, total in enumerate(sums):
+                code.store(builder.load(total), y, column, c)
     builder.ret_void()
 
 
@@ -300,12 +280,7 @@ def _write_rows(
                 code.store(end(offset, builder.load(total)), Y, offset)
 
     def measure(row: ir.Value, width: ir.Value) -> None:
-        total = code.variable(code.zero)
-        builder.store(code.zero, total)
-        with cgutils.for_range(builder, width) as column:
-            value = code.load(measured, builder.mul(row, width), column.index)
-            code.accumulate(total, value, value)
-        square = code.fold(builder.load(total), builder.fadd)
+        square = _square(code, code.at(measured, builder.mul(row, width)), width)
         builder.store(square, code.at(squares, row))
         low, high = (ir.Constant(code.scalar, bound) for bound in _BOUNDS[code.align])
         above = builder.fcmp_ordered(">=", square, low)
@@ -475,13 +450,19 @@ def _write_max_abs(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     code.builder.ret(_largest(code, code.vectors(x), code.width(*shape)))
 
 
+def _square(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
+    """Return the sum of the squares of the vectors x[:width]."""
+    total = code.variable(code.zero)
+    code.builder.store(code.zero, total)
+    with cgutils.for_range(code.builder, width) as column:
+        value = code.load(x, column.index)
+        code.accumulate(total, value, value)
+    return code.fold(code.builder.load(total), code.builder.fadd)
+
+
 def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     """Write the sum of the squares of x."""
-    builder, x, total = code.builder, code.vectors(x), code.variable(code.zero)
-    with cgutils.for_range(builder, code.width(*shape)) as row:
-        value = code.load(x, row.index)
-        code.accumulate(total, value, value)
-    builder.ret(code.fold(builder.load(total), builder.fadd))
+    code.builder.ret(_square(code, code.vectors(x), code.width(*shape)))
 
 
 def _routine(

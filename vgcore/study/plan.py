@@ -31,7 +31,7 @@ CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
 ITEM_BYTES = 8 * 2**20
 DRAW_BYTES = 4 * 2**30
-# Kernels take small networks 16 draws at a time in the SIMD lanes, so blocks end on whole sixteens.
+# Kernels carry up to 16 draws of small networks side by side, so blocks end on whole sixteens.
 GRAIN = 16
 GRAIN_HIDDEN = 64
 # Conditions in a chunk that share their random numbers, where there are as many. What is drawn once
