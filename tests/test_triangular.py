@@ -183,6 +183,16 @@ def test_zero_columns_bound_the_rank():
     assert (frame.pivots[20:] == -1).all()
 
 
+@pytest.mark.parametrize("lost", [slice(0, 13), slice(4, 6), slice(12, 13)])
+def test_order_names_every_column_once_where_rows_have_overflowed(lost):
+    rows = np.random.default_rng(8).normal(size=(13, 13))
+    rows[lost] = np.nan
+    frame, rank = framed(rows)
+    assert rank == 13
+    assert sorted(frame.order) == list(range(13))
+    assert np.isnan(frame.diagonal[lost]).all()
+
+
 def test_padding_stays_zero():
     frame, rank = framed(np.random.default_rng(7).normal(size=(13, 13)))
     assert not frame.rows[:, :, 13:].any()

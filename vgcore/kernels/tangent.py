@@ -28,7 +28,7 @@ from vgcore.kernels.rnn import (
 )
 from vgcore.kernels.tiles import _carry
 from vgcore.kernels.triangular import _factor, _orthonormalise
-from vgcore.kernels.vectors import _vecmat, aligned_zeros, padded
+from vgcore.kernels.vectors import _sum_squares, _vecmat, aligned_zeros, padded
 
 
 class Network(NamedTuple):
@@ -176,10 +176,11 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
     _factor(rows[:m], frame.L, frame.diagonal, pivots, alive)
     rank = 0
     for i in range(m):
-        if pivots[i] < 0:
-            for c in range(order.size):
-                if np.isnan(rows[i, c]):  # a step has overflowed
-                    frame.diagonal[i], pivots[i] = np.nan, 0
+        if pivots[i] < 0 and np.isnan(_sum_squares(rows[i])):  # a step has overflowed
+            free = 0
+            while alive[free] == 0:
+                free += 1
+            frame.diagonal[i], pivots[i], alive[free] = np.nan, free, 0
         if pivots[i] >= 0:
             order[rank] = pivots[i]
             if rank < i:
