@@ -149,6 +149,12 @@ def _antisymmetric(rng: np.random.Generator, n: int) -> Array:
     return W
 
 
+@_law(gain=3.0**-0.5)
+def _torch(rng: np.random.Generator, n: int) -> Array:
+    """Uniform on (-1/sqrt(N), 1/sqrt(N)), so g = 1/sqrt 3: what torch.nn.RNN, GRU and LSTM draw."""
+    return _uniform(rng, n)
+
+
 def _critical_gain(*, activation: str, input_variance: float) -> float:
     return float(
         critical_gain(activation, checks.number("input_variance", input_variance, least=0.0))
