@@ -367,11 +367,16 @@ def recurrent_blocks(
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
     out = np.empty((n_draws, n_blocks, n_hidden, n_hidden), checks.dtype("dtype", dtype))
     for block in range(n_blocks):
-        draws = range(block << 32, (block << 32) + n_draws)
+        draws = block_draws(block, range(n_draws))
         out[:, block] = scaled_block(
             init, draws, n_hidden, streams, law, gain, spectral_radius, out.dtype
         )
     return out
+
+
+def block_draws(block: int, draws: range) -> range:
+    """Addresses of one of several matrices of these draws; those of the first are the draws."""
+    return range((block << 32) + draws.start, (block << 32) + draws.stop)
 
 
 def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:

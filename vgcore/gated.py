@@ -8,7 +8,14 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import Cell, drive_block, drive_variance, recurrent_blocks, uniform_block
+from vgcore.cells import (
+    Cell,
+    block_draws,
+    drive_block,
+    drive_variance,
+    recurrent_blocks,
+    uniform_block,
+)
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -405,7 +412,7 @@ def _one_of(argument: str, bias: object, chrono: object) -> None:
 def _chrono(streams: Streams, draws: range, n_hidden: int, longest: object) -> Array:
     """Draw ln U(1, T_max - 1) for every unit, from other addresses than the biases they replace."""
     longest = checks.number("chrono", longest, above=2.0)
-    beside = range((1 << 32) + draws.start, (1 << 32) + draws.stop)
+    beside = block_draws(1, draws)
     share = 0.5 + 0.5 * uniform_block(streams, Purpose.BIAS, beside, (n_hidden,))
     logs: Array = np.log(1.0 + (longest - 2.0) * share)
     return logs

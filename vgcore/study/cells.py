@@ -82,7 +82,8 @@ class Rnn(CellKind):
 @dataclass(frozen=True)
 class Leaky(CellKind):
     """Echo state network, h_t = (1 - leak) h_{t-1} + leak s(W h_{t-1} + W_in u_t + b), W sparse \
-    where a density is given (Lukosevicius 2012, eqs. 2 and 3)."""
+    where a density is given (Lukosevicius 2012, eqs. 2 and 3).
+    """
 
     name = "leaky"
     leak: float = 1.0
@@ -106,15 +107,14 @@ class Leaky(CellKind):
 
     def make(self, parts: Parts) -> LeakyRNN:
         W_in, bias = _drive(parts)
-        return LeakyRNN(
-            parts.blocks[:, 0], W_in, bias, activation=parts.activation, leak=self.leak
-        )
+        return LeakyRNN(parts.blocks[:, 0], W_in, bias, activation=parts.activation, leak=self.leak)
 
 
 @dataclass(frozen=True)
 class Lstm(CellKind):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate of Gers et al. 2000), \
-    forget bias as Jozefowicz et al. (2015), chrono = T_max as Tallec and Ollivier (2018)."""
+    forget bias as Jozefowicz et al. (2015), chrono = T_max as Tallec and Ollivier (2018).
+    """
 
     name = "lstm"
     has_activation = False
@@ -137,7 +137,8 @@ class Lstm(CellKind):
 @dataclass(frozen=True)
 class Gru(CellKind):
     """Gated recurrent unit (Cho et al. 2014; reset after the product, as in PyTorch), chrono = \
-    T_max as Tallec and Ollivier (2018)."""
+    T_max as Tallec and Ollivier (2018).
+    """
 
     name = "gru"
     has_activation = False
@@ -157,7 +158,8 @@ class Gru(CellKind):
 @dataclass(frozen=True)
 class Deep(CellKind):
     """Deep network, a matrix a layer and n_steps layers: depth in the place of time (Poole et al. \
-    2016; residual as Yang and Schoenholz 2017)."""
+    2016; residual as Yang and Schoenholz 2017).
+    """
 
     name = "deep"
     has_inputs = False

@@ -24,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     ValidationError,
     create_model,
     model_validator,
@@ -31,6 +32,9 @@ from pydantic import (
 
 from vgcore.checks import suggestion
 from vgcore.errors import StudyError
+from vgcore.study.cells import CELLS, CellKind, Rnn
+from vgcore.study.choices import Choice, choose, named
+from vgcore.study.remedies import Nothing, Remedy, find_remedy
 
 MAX_CONDITIONS = 10**6
 MAX_DRAWS = 10**9
@@ -74,9 +78,13 @@ def _known(value: str, table: Mapping[str, Any]) -> str:
     return value
 
 
-def _radius(value: object) -> object:
+def _as_drawn(value: object) -> object:
     """None inside stands for "as_drawn" in a file, which has no word for nothing."""
-    return None if value == AS_DRAWN else value
+    return None if isinstance(value, str) and value == AS_DRAWN else value
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, CellKind) else choose(CELLS, *named(value, "cell"))
 
 
 def _given(value: object) -> object:
@@ -120,19 +128,24 @@ class Condition(_Model):
     """One point of a study's design: a value for every factor.
 
     `spectral_radius` and `gain` exclude each other; where both are None the matrix keeps its
-    initializer's own gain ("as_drawn" in a file). `law` holds keywords of the initializer.
+    initializer's own gain ("as_drawn" in a file). `law` holds keywords of the initializer. An
+    `input_variance` of None ("as_drawn") means PyTorch's law of input weights and biases. `remedy`
+    is what is done to the condition; those that differ in it alone share their draws.
     """
 
-    cell: Literal["rnn"] = "rnn"
+    cell: Annotated[InstanceOf[CellKind], BeforeValidator(_cell)] = Rnn()
+    remedy: Annotated[InstanceOf[Remedy], BeforeValidator(find_remedy)] = Nothing()
     init: Annotated[str, AfterValidator(_known_init)] = "gaussian"
-    spectral_radius: Annotated[Positive | None, BeforeValidator(_radius)] = 1.0
+    spectral_radius: Annotated[Positive | None, BeforeValidator(_as_drawn)] = 1.0
     gain: Annotated[Positive | None, BeforeValidator(_given)] = None
     activation: Annotated[str, AfterValidator(_known_activation)] = "tanh"
     n_hidden: Annotated[int, Field(ge=1, le=4096)] = 64
     n_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     burn_in: Annotated[int, Field(ge=0, le=10_000_000)] = 200
     n_inputs: Annotated[int, Field(ge=1, le=4096)] = 8
-    input_variance: Annotated[float, Field(ge=0)] = 0.1
+    input_variance: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_as_drawn)] = (
+        0.1
+    )
     n_trajectories: Annotated[int, Field(ge=1, le=10_000)] = 1
     dtype: Literal["float32", "float64"] = "float64"
     jacobian: Literal["exact", "as_printed"] = "exact"
@@ -148,13 +161,28 @@ class Condition(_Model):
             return {**data, "spectral_radius": AS_DRAWN}
         return data
 
+    @property
+    def treated(self) -> Condition:
+        """The condition with what its remedy puts in the place of cell, law and scale."""
+        return self.model_copy(update=self.remedy.factors())
+
+    @property
+    def recurrent_law(self) -> tuple[str, dict[str, Any]]:
+        """Initializer and keywords of the recurrent matrices, as the cell takes them."""
+        return self.cell.law(self.init, dict(self.law), self.n_hidden)
+
+    @property
+    def driven(self) -> bool:
+        """Whether there is input."""
+        return self.cell.has_inputs and self.input_variance != 0
+
 
 _TWO_SCALES = (
     "found both spectral_radius and gain, expected one of them (each fixes the scale of the "
     "matrix); drop the other"
 )
 FACTORS = tuple(Condition.model_fields)
-SIZES = ("cell", "n_hidden", "n_inputs", "n_trajectories")
+SIZES = ("n_hidden", "n_inputs", "n_trajectories")
 """Factors that address a draw: conditions that agree in them share their draws."""
 # The factors of a slice are typed by those of a condition, so that a new factor is one line above.
 _HINTS: dict[str, Any] = {
@@ -198,8 +226,10 @@ def _plain(factors: Mapping[str, Any]) -> dict[str, Any]:
     """Condition as a file would hold them."""
 
     def value(name: str, item: Any) -> Any:
-        if name == "spectral_radius" and item is None:
+        if name in ("spectral_radius", "input_variance") and item is None:
             return AS_DRAWN
+        if isinstance(item, Choice):
+            return item.plain
         return dict(item) if name == "law" else item
 
     return {name: value(name, item) for name, item in factors.items()}
@@ -408,6 +438,7 @@ class Study(_Model):
             laws = {(point.init, point.law, point.n_hidden) for point in points}
             for init, law, n_hidden in sorted(laws, key=repr):
                 yield from _law_faults(f"{place} > law", init, dict(law), n_hidden)
+            yield from sorted({(place, fault) for p in points for fault in _cell_faults(p)})
 
     def draws_of(self, part: Slice) -> int:
         """Draws that a slice asks of each of its conditions."""
@@ -469,6 +500,31 @@ _HEAD = ("name", "title", "description", "seed", "n_draws")
 def _repeated(values: tuple[Any, ...]) -> list[Any]:
     seen: set[Any] = set()
     return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
+
+
+def _cell_faults(point: Condition) -> Iterator[str]:
+    """What a condition asks of a cell, or of a remedy, that it cannot have."""
+    treated = point.treated
+    cell, only = treated.cell, point.remedy.only
+    if only and cell.name not in only:
+        yield (
+            f"remedy {point.remedy.name!r} works on {', '.join(only)}, found cell {cell.name!r}; "
+            "drop it from the grid of other cells"
+        )
+    if treated.jacobian != "exact" and cell.name != "rnn":
+        yield (
+            f'found jacobian = "{treated.jacobian}" with cell {cell.name!r}; the printed form is '
+            "that of the vanilla cell: use exact"
+        )
+    if not cell.has_inputs and (treated.burn_in or treated.input_variance != 0):
+        yield (
+            f"cell {cell.name!r} has no input: found burn_in = {treated.burn_in} and "
+            f"input_variance = {treated.input_variance}, expected 0 for both"
+        )
+    try:
+        treated.recurrent_law  # noqa: B018
+    except ValueError as error:
+        yield f"cell {cell.name!r}: {error}"
 
 
 def _law_faults(

@@ -126,7 +126,8 @@ def conditions(study: Study) -> list[PlannedCondition]:
 def conditions_table(study: Study) -> pd.DataFrame:
     """One row a condition: `condition`, then a column for each factor (`law` as JSON text).
 
-    `spectral_radius` and `gain` are NaN where they are not what fixes the scale.
+    `cell` and `remedy` are names with their keywords. `spectral_radius`, `gain` and
+    `input_variance` are NaN where they are not what fixes the scale.
     """
     import pandas as pd
 
@@ -134,8 +135,10 @@ def conditions_table(study: Study) -> pd.DataFrame:
     columns: dict[str, object] = {"condition": [c.index for c in found]}
     for name in FACTORS:
         values = [getattr(c.condition, name) for c in found]
-        if name in ("spectral_radius", "gain"):
+        if name in ("spectral_radius", "gain", "input_variance"):
             values = [float("nan") if value is None else value for value in values]
+        elif name in ("cell", "remedy"):
+            values = [value.label for value in values]
         elif name == "law":
             values = [json.dumps(dict(value), sort_keys=True) for value in values]
         columns[name] = values
@@ -154,36 +157,47 @@ def slices_table(study: Study) -> pd.DataFrame:
 
 def draw_flop(condition: Condition) -> float:
     """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
-    N = condition.n_hidden
-    steps = condition.n_trajectories * (2 * condition.n_steps + condition.burn_in)
+    c = condition.treated
+    N, weight = c.n_hidden, c.cell.arithmetic()
+    steps = c.n_trajectories * (2 * c.n_steps + c.burn_in)
     # A step costs 42 ns beside its arithmetic, a draw 20 us to set up: 420 and 200,000 operations.
-    return steps * (2 * N * N + 420) + 200_000 + numbers_flop(condition)
+    own = steps * weight * (2 * N * N + 420) + 200_000
+    extra = c.n_trajectories * c.remedy.flop(N, c.n_steps)
+    return own + extra + numbers_flop(condition)
 
 
 def numbers_flop(condition: Condition) -> float:
     """The part of `draw_flop` that conditions share: random numbers, and the spectral radius."""
     # A matrix entry or an input takes 10 ns to draw, 100 operations.
-    N = condition.n_hidden
-    numbers = N * N + (_n_inputs(condition) if condition.input_variance else 0)
-    return 40 * N**3 + 100 * numbers
+    c = condition.treated
+    N = c.n_hidden
+    numbers = N * N * _n_blocks(c) + (_n_inputs(c) if c.driven else 0)
+    return 40 * N**3 * _n_blocks(c) + 100 * numbers
 
 
 def draw_bytes(condition: Condition) -> int:
     """Memory that one draw takes while it is measured."""
-    profiles = condition.n_trajectories * (condition.n_steps + 1) * 16
-    return condition.n_hidden**2 * 8 + _n_inputs(condition) * 8 + profiles
+    c = condition.treated
+    profiles = c.n_trajectories * (c.n_steps + 1) * 16
+    return c.n_hidden**2 * 8 * _n_blocks(c) + _n_inputs(c) * 8 + profiles
 
 
 def scratch_bytes(condition: Condition) -> int:
-    """Memory for the slopes of the draws carried side by side."""
-    N, dtype, n_steps = condition.n_hidden, np.dtype(condition.dtype), condition.n_steps
-    rows = math.prod(rows_side_by_side(N, dtype, condition.n_trajectories, n_steps))
-    return rows * n_steps * padded(N, dtype) * dtype.itemsize
+    """Memory for what the draws carried side by side keep of each step."""
+    c = condition.treated
+    N, dtype, n_steps = c.n_hidden, np.dtype(c.dtype), c.n_steps
+    rows = math.prod(rows_side_by_side(N, dtype, c.n_trajectories, n_steps))
+    kept = 1.5 * _n_blocks(c) if c.cell.has_inputs else 1  # gated cells keep each gate and a state
+    return math.ceil(rows * n_steps * padded(N, dtype) * dtype.itemsize * max(1.0, kept - 0.5))
 
 
-def _n_inputs(condition: Condition) -> int:
+def _n_blocks(treated: Condition) -> int:
+    return treated.cell.n_blocks(treated.n_steps)
+
+
+def _n_inputs(treated: Condition) -> int:
     """Number of input values of one draw."""
-    return condition.n_trajectories * (condition.burn_in + condition.n_steps) * condition.n_inputs
+    return treated.n_trajectories * (treated.burn_in + treated.n_steps) * treated.n_inputs
 
 
 def chunks(study: Study) -> list[Chunk]:
@@ -219,12 +233,18 @@ def chunks(study: Study) -> list[Chunk]:
 
 def _groups(found: list[PlannedCondition]) -> list[list[PlannedCondition]]:
     """Conditions that share their draws and inputs; those of one law stand together."""
-    groups: dict[object, dict[object, list[PlannedCondition]]] = {}
+    groups: dict[object, dict[str, list[PlannedCondition]]] = {}
     for planned in found:
-        c = planned.condition
+        c = planned.condition.treated
         shared = (*(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps)
-        groups.setdefault(shared, {}).setdefault((c.init, c.law), []).append(planned)
+        groups.setdefault(shared, {}).setdefault(_law(planned), []).append(planned)
     return [[c for law in laws.values() for c in law] for laws in groups.values()]
+
+
+def _law(planned: PlannedCondition) -> str:
+    """What conditions that share their matrices have in common."""
+    treated = planned.condition.treated
+    return repr((treated.recurrent_law, _n_blocks(treated)))
 
 
 def _blocks(group: list[PlannedCondition]) -> Iterator[tuple[list[Item], float]]:
@@ -253,7 +273,7 @@ def _blocks(group: list[PlannedCondition]) -> Iterator[tuple[list[Item], float]]
 def _flop_after(planned: PlannedCondition, before: list[PlannedCondition]) -> float:
     """Predicted cost of one draw where the same draw of the conditions before has been measured."""
     c = planned.condition
-    if before and (c.init, c.law) == (before[-1].condition.init, before[-1].condition.law):
+    if before and _law(planned) == _law(before[-1]):
         return draw_flop(c) - numbers_flop(c)
     return draw_flop(c)
 

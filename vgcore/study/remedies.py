@@ -147,7 +147,8 @@ class OtherLaw(Remedy):
 @dataclass(frozen=True)
 class Truncation(Remedy):
     """Truncated backpropagation through time: each loss goes back k steps and no more (Williams \
-    and Peng 1990)."""
+    and Peng 1990).
+    """
 
     name = "truncation"
     against = "exploding"
@@ -193,9 +194,7 @@ class _Clipping(Remedy):
     def gradient(self, cell: Cell, profile: GradientProfile, run: Run) -> Treated:
         arguments = run.arguments()
         n_steps = arguments.pop("n_steps")
-        found = remedies.clipping(
-            _vanilla(cell), n_steps, self.threshold, by=self.by, **arguments
-        )
+        found = remedies.clipping(_vanilla(cell), n_steps, self.threshold, by=self.by, **arguments)
         with np.errstate(invalid="ignore"):
             log_kept = found.log_clipped_norm - found.log_norm
         log_kept[np.isneginf(found.log_norm)] = 0.0
@@ -221,7 +220,8 @@ class _Clipping(Remedy):
 @dataclass(frozen=True)
 class ClipNorm(_Clipping):
     """Gradient clipping by norm: dE/dW_rec is scaled down to a norm of at most the threshold \
-    (Pascanu et al. 2013, algorithm 1)."""
+    (Pascanu et al. 2013, algorithm 1).
+    """
 
     name = "clip_norm"
     by = "norm"
@@ -231,7 +231,8 @@ class ClipNorm(_Clipping):
 @dataclass(frozen=True)
 class ClipValue(_Clipping):
     """Gradient clipping by value: entries of dE/dW_rec are cut at plus and minus the threshold \
-    (Mikolov 2012)."""
+    (Mikolov 2012).
+    """
 
     name = "clip_value"
     by = "value"
@@ -241,7 +242,8 @@ class ClipValue(_Clipping):
 @dataclass(frozen=True)
 class ClipDelta(_Clipping):
     """Step-wise clipping: each dE/dx_t is scaled down to a norm of at most the threshold on the \
-    way back (after Graves 2013, section 2.1)."""
+    way back (after Graves 2013, section 2.1).
+    """
 
     name = "clip_delta"
     by = "delta"
@@ -283,7 +285,8 @@ class _Penalty(Remedy):
 @dataclass(frozen=True)
 class Omega(_Penalty):
     """Pascanu's regulariser: descent on Omega, which asks of each step to keep the norm of the \
-    gradient (Pascanu et al. 2013, eq. 9)."""
+    gradient (Pascanu et al. 2013, eq. 9).
+    """
 
     name = "omega"
     n_updates: int = 100
@@ -345,9 +348,7 @@ def _vanilla(cell: Cell) -> RNN:
     return cell
 
 
-REMEDIES = table_of(
-    Nothing, Truncation, ClipNorm, ClipValue, ClipDelta, Omega, Orthogonality, L2
-)
+REMEDIES = table_of(Nothing, Truncation, ClipNorm, ClipValue, ClipDelta, Omega, Orthogonality, L2)
 """Remedies by name that are neither a cell nor a law of the weights."""
 
 
@@ -356,7 +357,7 @@ def names() -> Iterable[str]:
     return [*REMEDIES, *(name for name in CELLS if name != "rnn"), *INITIALIZERS]
 
 
-def remedy(value: object) -> Remedy:
+def find_remedy(value: object) -> Remedy:
     """The remedy that a value of a study file stands for.
 
     Raises
@@ -366,8 +367,8 @@ def remedy(value: object) -> Remedy:
 
     Examples
     --------
-    >>> from vgcore.study.remedies import remedy
-    >>> remedy({"name": "lstm", "forget_bias": 1.0}).label
+    >>> from vgcore.study.remedies import find_remedy
+    >>> find_remedy({"name": "lstm", "forget_bias": 1.0}).label
     'lstm (forget_bias = 1)'
     """
     if isinstance(value, Remedy):

@@ -68,7 +68,9 @@ TABLES: dict[str, pa.Schema] = {
             _field("growth_censored", pa.bool_(), "the growth horizon lies beyond the last lag"),
             _field("event", pa.string(), "vanish, explode or censored, whichever came first"),
             _field("growing", pa.bool_(), "at its rate the norm grows to 1/eps within n_steps"),
-            _field("rho", pa.float64(), "measured spectral radius of W_rec"),
+            _field("rho", pa.float64(), "spectral radius of W_rec; the mean over a cell's blocks"),
+            _field("cosine", pa.float64(), "cosine of dE/dW_rec after the remedy with that before"),
+            _field("log_kept", pa.float64(), "ln ratio of these two norms; 0: left as it was"),
             _field("log_norm_end", pa.float64(), "ln gradient norm at the last lag"),
         ]
     ),
