@@ -59,6 +59,7 @@ LAYERS = [
     ["papers.page"],
     ["papers"],
     ["report.text"],
+    ["report.league"],
     ["report"],
     ["bench"],
     ["bench.timing", "bench.peers"],

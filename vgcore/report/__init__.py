@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import text
-from vgcore.study.config import SIZES
+from vgcore.report import league, text
+from vgcore.study.config import SIZES, Condition
+from vgcore.study.plan import conditions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ KINDS = ("decay", "rate", "phase", "horizon", "share")
 N_RESAMPLES = 1000
 N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
 WIDE = 8.0  # inches; wider figures take the whole width of the page
-LARGEST_SVG = 150_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
+LARGEST_SVG = 50_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,21 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Standings:
+    """A league table of remedies, with its caption and what it says."""
+
+    caption: str
+    table: league.Table
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything a template shows of one slice."""
 
     part: text.Part
     drawings: list[Drawing]
+    standings: list[Standings]
 
 
 def write_report(results: Results, out: str | Path) -> Path:
@@ -208,6 +219,7 @@ def _shifts(
 
 def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> list[Section]:
     """Draw the figures of every part."""
+    planned = {one.index: one.condition for one in conditions(results.study)}
     sections = []
     for part in parts:
         drawings = []
@@ -217,8 +229,22 @@ def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> lis
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
-        sections.append(Section(part, drawings))
+        sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
     return sections
+
+
+def _standings(
+    part: text.Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
+) -> list[Standings]:
+    """League tables of a slice that compares remedies."""
+    found = []
+    for level in league.levels(part):
+        rows = league.league(part, draws, planned, level)
+        where = "" if level is None else f" at {part.x_label} {part.at(level)}"
+        caption = f"Remedies{where}, most steps gained first"
+        said = league.sentences(part, rows, level)
+        found.append(Standings(caption, league.table(rows), said))
+    return found
 
 
 def _figure(
@@ -287,7 +313,8 @@ def _markdown(value: object) -> str:
     """Escape text for Markdown: nothing in a study may become markup on a forge."""
     plain = " ".join(str(value).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", re.sub(r"^([#+-])", r"\\\1", plain))
+    escaped = re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", plain)
+    return re.sub(r"^([#+-])", r"\\\1", escaped)
 
 
 def environment(*folders: Path) -> jinja2.Environment:
