@@ -61,6 +61,7 @@ LAYERS = [
     ["report.text"],
     ["report.league"],
     ["report"],
+    ["demo"],
     ["bench"],
     ["bench.timing", "bench.peers"],
     ["bench.limits", "bench.operations"],

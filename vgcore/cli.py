@@ -196,14 +196,39 @@ def studies(context: typer.Context, as_json: Json = False) -> None:
 
 @studies_app.command("show")
 def show_study(study: StudyArgument, as_json: Json = False) -> None:
-    """Print one study with all defaults filled in."""
+    """Print one study with all defaults filled in, and what its cells, laws and remedies are."""
     from vgcore.study import load_study
+    from vgcore.study.plan import glossary
 
     loaded = load_study(study)
     if as_json:
         _print_json(loaded.resolved())
-    else:
-        print(loaded.to_toml(), end="")
+        return
+    print(loaded.to_toml())
+    for name, sentence in glossary(loaded).items():
+        print(f"# {name}: {sentence}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of what is written.")] = Path("reports/demo"),
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what the default cells of PyTorch remember: a table, a figure and a paragraph."""
+    from vgcore import demo as demonstration
+    from vgcore.report.text import horizon_text, rate_text
+
+    found = demonstration.run(out, n_workers=workers, progress=not as_json)
+    if as_json:
+        _print_json(json.loads((out / "decay.json").read_text()))
+        return
+    rows = [("cell", "steps to 1/1000", "rate, nats a step")]
+    rows += [(r["series"], horizon_text(r), rate_text(r)) for r in found.table.to_dict("records")]
+    wide = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip())
+    print(f"\n{found.paragraph}\n\nfigure: {out / 'decay.png'}")
 
 
 @app.command()

@@ -316,11 +316,11 @@ def _decades(ax: Axes, decades: float, bands: pd.DataFrame) -> None:
     top = 1 + 2 * int((bands["q90"].max() / np.log(10)) > decades)
     ax.set_ylim(-3 * step, top * step)
     ax.yaxis.set_major_locator(FixedLocator([k * step for k in range(-3, top + 1)]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(round(value))))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power(round(value))))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _power(exponent: int) -> str:
+def power(exponent: int) -> str:
     """Write a power of ten with raised digits."""
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 

@@ -80,6 +80,19 @@ class Rnn(CellKind):
 
 
 @dataclass(frozen=True)
+class Elman(CellKind):
+    """The vanilla network with its state taken after the activation, h_t = s(W h_{t-1} + W_in u_t \
+    + b) (Elman 1990; torch.nn.RNN).
+    """
+
+    name = "elman"
+
+    def make(self, parts: Parts) -> LeakyRNN:
+        W_in, bias = _drive(parts)
+        return LeakyRNN(parts.blocks[:, 0], W_in, bias, activation=parts.activation)
+
+
+@dataclass(frozen=True)
 class Leaky(CellKind):
     """Echo state network, h_t = (1 - leak) h_{t-1} + leak s(W h_{t-1} + W_in u_t + b), W sparse \
     where a density is given (Lukosevicius 2012, eqs. 2 and 3).
@@ -190,5 +203,5 @@ def _check_biases(bias: float | None, chrono: float | None, argument: str) -> No
             raise ValueError(f"found both {argument} and chrono, expected one; drop the other")
 
 
-CELLS = table_of(Rnn, Leaky, Lstm, Gru, Deep)
+CELLS = table_of(Rnn, Elman, Leaky, Lstm, Gru, Deep)
 """Cells by name."""

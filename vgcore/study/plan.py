@@ -155,6 +155,19 @@ def slices_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(members, columns=["slice", "condition"])
 
 
+def glossary(study: Study) -> dict[str, str]:
+    """A sentence with its source on each cell, remedy and initializer of a study."""
+    from vgcore.initializers import INITIALIZERS
+
+    said: dict[str, str] = {}
+    for planned in conditions(study):
+        c = planned.condition
+        said.setdefault(f"cell {c.cell.label}", c.cell.description)
+        said.setdefault(f"remedy {c.remedy.label}", c.remedy.description)
+        said.setdefault(f"init {c.init}", INITIALIZERS[c.init].description)
+    return dict(sorted(said.items()))
+
+
 def draw_flop(condition: Condition) -> float:
     """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
     c = condition.treated
