@@ -10,7 +10,6 @@ import runpy
 from pathlib import Path
 
 import matplotlib as mpl
-import pandas as pd
 import pytest
 
 import vgcore as vg
