@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -435,10 +434,15 @@ def test_progress_stops_at_the_most_without_having_met() -> None:
 
 
 def test_progress_does_not_stop_on_an_interval_that_does_not_exist() -> None:
-    vanished = np.full(64, -np.inf)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert not stats.progress(vanished, stats.Precision(1.0, least=32, most=64)).met
+    few = stats.Precision(100.0, least=3, most=5)  # a median has no interval below six draws
+    assert stats.progress(np.zeros(5), few)[2:] == (False, 5)
+    half = np.resize([-np.inf, 0.0], 64)
+    assert not stats.progress(half, stats.Precision(100.0, least=32, most=64)).met
+
+
+def test_progress_stops_where_every_draw_vanished() -> None:
+    rule = stats.Precision(1e-3, least=32, most=64)
+    assert stats.progress(np.full(64, -np.inf), rule)[2:] == (True, 32)
 
 
 @pytest.mark.parametrize("half_width", [0.1, 0.2])

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from vgcore.stats.estimates import LEVEL, Estimate, Floats, mean, medians
+from vgcore.stats.estimates import LEVEL, Estimate, Floats, mean, median
 
 
 def top_share(logs: Floats) -> Floats:
@@ -43,12 +43,13 @@ def averages(
     Returns
     -------
     DataFrame
-        ``condition``, ``lag``, ``n``, ``median`` (of the log); ``quenched`` (mean of the log, -inf
-        if one draw vanished) and ``annealed`` (log of the mean), each with ``_low``, ``_high`` and
-        ``_se`` from Student's t, the annealed error by the delta method, nan where all draws are
-        equal; ``top_share`` (part of the mean that the largest 1 % of draws carry, at least one
-        draw) and ``dominated`` (it is above one half). A dominated mean is that of a few draws:
-        neither it nor its interval says anything of the law, and more draws move it.
+        ``condition``, ``lag``, ``n``; ``median`` (of the log, order-statistic interval),
+        ``quenched`` (mean of the log, -inf if one draw vanished) and ``annealed`` (log of the
+        mean), each with ``_low``, ``_high`` and ``_se``: of both means from Student's t, the
+        annealed one by the delta method, nan where all draws are equal; ``top_share`` (part of
+        the mean that the largest 1 % of draws carry, at least one draw) and ``dominated`` (it is
+        above one half). A dominated mean is that of a few draws: neither it nor its interval says
+        anything of the law, and more draws move it.
 
     Examples
     --------
@@ -61,7 +62,8 @@ def averages(
     for (condition, lag), group in profiles.groupby(["condition", "lag"], sort=True):
         logs = group[column].to_numpy(dtype=np.float64)
         top = float(top_share(logs[:, None])[0])
-        row = {"condition": condition, "lag": lag, "n": len(logs), "median": float(medians(logs))}
+        row = {"condition": condition, "lag": lag, "n": len(logs)}
+        row |= median(logs, level).columns("median")
         row |= mean(logs, level).columns("quenched") | _log_mean(logs, level).columns("annealed")
         parts.append(row | {"top_share": top, "dominated": top > 0.5})
     return pd.DataFrame(parts)

@@ -128,6 +128,7 @@ def progress(
             return Progress(*current, met=False, wanted=look)
         found = estimate(drawn[:look], level)
         current = look, found
-        if found.high - found.low <= 2 * rule.half_width:
+        # Ends that are both -inf, where nearly every draw vanished, are as near as can be.
+        if found.low == found.high or found.high - found.low <= 2 * rule.half_width:
             return Progress(*current, met=True, wanted=look)
     return Progress(*current, met=False, wanted=current[0])
