@@ -11,13 +11,19 @@ A rate of -inf (a gradient that vanished exactly) is a value like any other: the
 `comparisons` many of them: Holm within a family, Benjamini-Hochberg across all
 `critical`    where along an axis the median rate is zero
 `bands`       curves over lag with simultaneous bands
+`averages`    quenched beside annealed, and which means are those of a few draws
+`regression`  quantiles of the rate against ln rho
+`components`  variance of the draw, the trajectory and the input
+`precision`   draw until an interval is narrow enough
 `summary`     one row a condition
 `slices`      the shape of a slice: axis, series, families
 ============= ====================================================================================
 """
 
+from vgcore.stats.averages import averages
 from vgcore.stats.bands import profile_bands
 from vgcore.stats.comparisons import benjamini_hochberg, comparisons, holm
+from vgcore.stats.components import variance_components
 from vgcore.stats.critical import critical_value
 from vgcore.stats.estimates import LEVEL, Estimate, mean, median, wilson
 from vgcore.stats.paired import (
@@ -29,6 +35,8 @@ from vgcore.stats.paired import (
     paired_steps_gained,
     probability_of_improvement,
 )
+from vgcore.stats.precision import Precision, Progress, progress
+from vgcore.stats.regression import quantile_regression
 from vgcore.stats.slices import Layout, families, layout, level_key, slice_table
 from vgcore.stats.summary import phase, summarise
 from vgcore.stats.survival import (
@@ -45,7 +53,10 @@ __all__ = [
     "Equivalence",
     "Estimate",
     "Layout",
+    "Precision",
+    "Progress",
     "Survival",
+    "averages",
     "benjamini_hochberg",
     "comparisons",
     "critical_value",
@@ -67,8 +78,11 @@ __all__ = [
     "phase",
     "probability_of_improvement",
     "profile_bands",
+    "progress",
+    "quantile_regression",
     "restricted_mean",
     "slice_table",
     "summarise",
+    "variance_components",
     "wilson",
 ]
