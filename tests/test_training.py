@@ -13,6 +13,8 @@ CELLS = {
     "RNN": lambda **law: vg.RNN.draw(2, 7, gain=1.3, bias_variance=0.1, **law),
     "sigmoid": lambda **law: vg.RNN.draw(2, 7, gain=4.0, activation="sigmoid", **law),
     "LeakyRNN": lambda **law: vg.LeakyRNN.draw(2, 7, gain=1.3, leak=0.3, **law),
+    "LSTM": lambda **law: vg.LSTM.draw(2, 7, gain=1.5, **law),
+    "GRU": lambda **law: vg.GRU.draw(2, 7, gain=1.5, **law),
 }
 RECALL, COPY = tasks.delayed_recall(4, 9), tasks.copy_memory(3)
 TASKS = {"recall": RECALL, "copy": COPY, "adding": tasks.adding(9)}

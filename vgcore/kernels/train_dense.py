@@ -6,7 +6,7 @@ With a = 1 this is the vanilla network, whose state x_t is the argument of s; se
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -15,22 +15,15 @@ from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _columnwise
 from vgcore.kernels.penalties import OMEGA, OMEGA_SQUARED
-from vgcore.kernels.tasks import Problem
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Rules,
     Sizes,
+    Units,
     Workspace,
     _add_loss,
-    _count_wrong,
-    _descend,
     _join_inputs,
-    _losses,
-    _next_batch,
-    _prepare,
-    _read_out,
     _readout_gradient,
-    _record,
     _split,
 )
 from vgcore.kernels.vectors import _exponent, _matmat
@@ -40,14 +33,6 @@ KEPT, ROWS = 1, 5  # vectors kept a step, rows for one: for `new_workspace`
 _BOUND = 1e-20  # of ||dE/dx||^2, below which the squared form of Omega leaves a step out
 
 
-class Units(NamedTuple):
-    """What is not trained of a net."""
-
-    activation: int
-    leak: float
-    starts_at_zero: bool  # h_0 is 0, and not s(0)
-
-
 @_columnwise(1, 1, 1)
 def _multiply(x: Any, y: Any, out: Any) -> None:
     """Set out = x y."""
@@ -55,7 +40,7 @@ def _multiply(x: Any, y: Any, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
+def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: activities to z, their slopes to keep."""
     P = work.z.shape[1] // work.inputs.shape[1]
     size, leak = B * P, work.z.dtype.type(units.leak)
@@ -133,7 +118,7 @@ def _add_omega(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _backward(
+def _dense_backward(
     units: Units,
     sizes: Sizes,
     rules: Rules,
@@ -167,83 +152,3 @@ def _backward(
             for j in range(size):
                 dh[j] *= rest
             _add_matmat(delta_rows[:, :n], theta, dh_rows)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(
-    units: Units,
-    sizes: Sizes,
-    problem: Problem,
-    rules: Rules,
-    draw: int,
-    batch: int,
-    key: int,
-    stream: int,
-    parameters: Array,
-    work: Workspace,
-) -> float:
-    """Return the loss on a batch and set the gradient."""
-    B = work.inputs.shape[1]
-    length = _next_batch(problem, key, stream, batch, work)
-    _prepare(sizes, parameters, work)
-    _forward(units, sizes, length, B, work)
-    _read_out(sizes, length, B, work)
-    loss = _losses(problem, sizes.n_outputs, B, work.outputs, work.targets)
-    _backward(units, sizes, rules, draw, length, B, parameters, work)
-    return float(loss)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _train_lane(
-    units: Units,
-    sizes: Sizes,
-    problem: Problem,
-    rules: Rules,
-    draw: int,
-    updates: tuple[int, int],
-    every: int,
-    key: int,
-    stream: int,
-    parameters: Array,
-    first: Array,
-    second: Array,
-    work: Workspace,
-    out_loss: Array,
-    out_norm: Array,
-) -> int:
-    """Updates of one net, from the first to before the second number, counted from 1.
-
-    Returns the update at which it diverged, or -1. The losses before each update, and norms of its
-    gradients, go to windows of `every` updates; first and second are the moments of the optimiser.
-    """
-    for update in range(updates[0], updates[1]):
-        loss = _gradient(units, sizes, problem, rules, draw, update, key, stream, parameters, work)
-        fine, norm = _descend(sizes, rules, draw, update, loss, work, first, second, parameters)
-        _record(update, every, loss, norm, out_loss, out_norm)
-        if not fine:
-            return update
-    return -1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _test_lane(
-    units: Units,
-    sizes: Sizes,
-    problem: Problem,
-    n_test: int,
-    key: int,
-    stream: int,
-    parameters: Array,
-    work: Workspace,
-) -> tuple[float, int]:
-    """Return the mean loss of a net on so many sequences, and how many predictions are wrong."""
-    B, total, wrong = work.inputs.shape[1], 0.0, 0
-    _prepare(sizes, parameters, work)
-    for batch in range(n_test // B):
-        length = _next_batch(problem, key, stream, batch, work)
-        _forward(units, sizes, length, B, work)
-        _read_out(sizes, length, B, work)
-        wrong += _count_wrong(problem, sizes.n_outputs, B, work.outputs, work.targets)
-        loss = _losses(problem, sizes.n_outputs, B, work.outputs, work.targets)
-        total += (loss - total) / (batch + 1)
-    return total, wrong

@@ -14,7 +14,7 @@ readout, one after another in a 1-D array.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,6 +27,7 @@ from vgcore.kernels.tasks import EXAMPLES, Problem, _batch
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.vectors import _matmat, _sum_squares, aligned_zeros, padded
 
+DENSE, LSTM, GRU = range(3)
 SGD, RMSPROP, ADAM = range(3)
 NO_CLIP, BY_NORM, BY_VALUE = range(3)
 NO_PENALTY = -1
@@ -43,6 +44,15 @@ class Sizes(NamedTuple):
     n_inputs: int
     n_outputs: int
     gates: int
+
+
+class Units(NamedTuple):
+    """Which cell, and what is not trained of a dense one."""
+
+    cell: int
+    activation: int
+    leak: float
+    starts_at_zero: bool  # h_0 is 0, and not s(0)
 
 
 class Rules(NamedTuple):
@@ -84,7 +94,7 @@ def numbers_needed(problem: Problem) -> int:
 
 
 def new_workspace(
-    sizes: Sizes, problem: Problem, B: int, kept: int, rows: int, dtype: np.dtype
+    sizes: Sizes, problem: Problem, B: int, kept: int, rows: int, dtype: np.dtype[Any]
 ) -> Workspace:
     """Scratch of a thread, with so many kept vectors a step and so many rows for one."""
     T, L, P = problem.n_steps, problem.n_losses, row_size(sizes, dtype)
@@ -107,12 +117,12 @@ def new_workspace(
     )
 
 
-def row_size(sizes: Sizes, dtype: np.dtype) -> int:
+def row_size(sizes: Sizes, dtype: np.dtype[Any]) -> int:
     """P, the length of the rows z, of theta and of the readout."""
     return padded(sizes.n + sizes.ones + sizes.n_inputs, dtype)
 
 
-def parameter_count(sizes: Sizes, dtype: np.dtype) -> int:
+def parameter_count(sizes: Sizes, dtype: np.dtype[Any]) -> int:
     """Length of the array of all parameters, with their padding."""
     return (sizes.gates * sizes.n + sizes.n_outputs) * row_size(sizes, dtype)
 
@@ -224,7 +234,9 @@ def _readout_gradient(sizes: Sizes, length: int, B: int, work: Workspace) -> Non
     for i in range(steps):
         z = work.z[length - steps + 1 + i][: B * P].reshape(B, P)
         _add_matmat(work.outputs[i][:B, : sizes.n_outputs].T, z, gradient)
-    gradient[:, sizes.n + 1 :] = 0.0
+    for k in range(sizes.n_outputs):
+        for j in range(sizes.n + 1, P):
+            gradient[k, j] = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -329,13 +341,13 @@ def _descend(
     norm = _clip(rules, draw, work.gradient)
     if not (loss < np.inf and norm < np.inf):
         return False, norm
-    work.before[:] = parameters
+    _copy(parameters, work.before)
     _move(rules, rules.learning_rate[draw], update, work.gradient, first, second, parameters)
     test = 0.0
     for j in range(parameters.size):
         test += 0.0 * parameters[j]  # NaN where one is not finite
     if test != 0.0:
-        parameters[:] = work.before
+        _copy(work.before, parameters)
         return False, norm
     return True, norm
 
@@ -351,6 +363,6 @@ def _record(update: int, every: int, loss: float, norm: float, losses: Array, no
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _next_batch(problem: Problem, key: int, stream: int, batch: int, work: Workspace) -> int:
+def _next_batch(problem: Problem, key: Any, stream: Any, batch: int, work: Workspace) -> int:
     """Make a batch in the workspace and return the length of its sequences."""
     return int(_batch(problem, key, stream, batch, work.numbers, work.inputs, work.targets))

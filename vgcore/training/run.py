@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,12 @@ from vgcore._typing import Array, Integers
 from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.errors import StoreError
-from vgcore.kernels import train_dense
+from vgcore.gated import GRU, LSTM
+from vgcore.kernels import train_dense, train_gru, train_lstm
 from vgcore.kernels import training as kernels
 from vgcore.kernels.penalties import L2, OMEGA, OMEGA_SQUARED, ORTHOGONALITY
-from vgcore.kernels.training import Rules, Sizes, Workspace, new_workspace
+from vgcore.kernels.train_lanes import _gradient, _test_lane, _train_lane
+from vgcore.kernels.training import Rules, Sizes, Units, Workspace, new_workspace
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
 from vgcore.training.optimisers import Optimiser, find
@@ -127,30 +129,17 @@ class Training:
         return f"Training({self.task.name}: {n} nets; {'; '.join(parts)})"
 
 
-class _Engine(NamedTuple):
-    """The kernels of a cell."""
-
-    fixed: Any  # what is not trained
-    gradient: Callable[..., float]
-    train: Callable[..., int]
-    test: Callable[..., tuple[float, int]]
-    kept: int
-    rows: int
-
-
-def _engine(cell: Cell) -> _Engine:
-    if isinstance(cell, (RNN, LeakyRNN)):
-        leaky = isinstance(cell, LeakyRNN)
-        leak = cell.leak if isinstance(cell, LeakyRNN) else 1.0
-        return _Engine(
-            train_dense.Units(find_activation(cell.activation).code, leak, leaky),
-            train_dense._gradient,
-            train_dense._train_lane,
-            train_dense._test_lane,
-            train_dense.KEPT,
-            train_dense.ROWS,
-        )
-    raise TypeError(f"cell: found {type(cell).__name__}, expected an RNN or LeakyRNN")
+def _engine(cell: Cell) -> tuple[Units, int, int]:
+    """What kernels know of a cell, and how much scratch they need a step and in all."""
+    if isinstance(cell, LSTM):
+        return Units(kernels.LSTM, 0, 1.0, True), train_lstm.KEPT, train_lstm.ROWS
+    if isinstance(cell, GRU):
+        return Units(kernels.GRU, 0, 1.0, True), train_gru.KEPT, train_gru.ROWS
+    assert isinstance(cell, (RNN, LeakyRNN))
+    leak = cell.leak if isinstance(cell, LeakyRNN) else 1.0
+    code = find_activation(cell.activation).code
+    units = Units(kernels.DENSE, code, leak, isinstance(cell, LeakyRNN))
+    return units, train_dense.KEPT, train_dense.ROWS
 
 
 def train(
@@ -262,7 +251,7 @@ def train(
         raise ValueError(
             f"record_every: found {record_every}, which does not divide test_every = {test_every}"
         )
-    engine, sizes, batch, streams = _setting(cell, task, batch, rng)
+    (units, kept, rows), sizes, batch, streams = _setting(cell, task, batch, rng)
     found = find(optimiser)
     rules = _rules(cell, found, n_updates, learning_rate, clip, penalty, truncation)
     W_out, b_out = packing.readout_of(cell, task.n_outputs, readout, streams)
@@ -286,10 +275,11 @@ def train(
     done = int(state.done[0])
 
     def scratch() -> Iterable[Workspace]:
-        shape = engine.kept, engine.rows, cell.dtype
-        work = new_workspace(sizes, task.problem, batch, *shape)
+        work = new_workspace(sizes, task.problem, batch, kept, rows, cell.dtype)
         same = test_batch == batch
-        return work, work if same else new_workspace(sizes, task.test_problem, test_batch, *shape)
+        return work, work if same else new_workspace(
+            sizes, task.test_problem, test_batch, kept, rows, cell.dtype
+        )
 
     for first in range(done, n_updates, test_every):
         last = min(first + test_every, n_updates)
@@ -307,16 +297,16 @@ def train(
                     np.uint64(salt ^ Streams.address(purpose, d))
                     for purpose in (Purpose.BATCH, Purpose.TEST)
                 ]
-                state.diverged[d] = engine.train(
-                    engine.fixed, sizes, task.problem, rules, d, (first + 1, last + 1),
+                state.diverged[d] = _train_lane(
+                    units, sizes, task.problem, rules, d, (first + 1, last + 1),
                     record_every, np.uint64(key), streams_of[0], state.parameters[d],
                     state.first[d], state.second[d], own, state.loss[d, windows],
                     state.norm[d, windows],
                 )  # fmt: skip
                 if state.diverged[d] >= 0:
                     continue
-                loss, wrong = engine.test(
-                    engine.fixed, sizes, task.test_problem, n_test, np.uint64(key), streams_of[1],
+                loss, wrong = _test_lane(
+                    units, sizes, task.test_problem, n_test, np.uint64(key), streams_of[1],
                     state.parameters[d], testing,
                 )  # fmt: skip
                 error = wrong / (n_test * task.problem.n_scored)
@@ -383,7 +373,7 @@ def gradient(
     >>> found["W_rec"].shape, found["bias"].shape
     ((3, 20, 20), (3, 20))
     """
-    engine, sizes, batch, streams = _setting(cell, task, batch, rng)
+    (units, kept, rows), sizes, batch, streams = _setting(cell, task, batch, rng)
     rules = _rules(cell, find("sgd"), 1, 1.0, None, penalty, truncation)
     number = checks.integer("number", number, least=0)
     parameters = packing.pack(cell, *packing.readout_of(cell, task.n_outputs, readout, streams))
@@ -391,13 +381,13 @@ def gradient(
     loss, out = np.empty(cell.n_draws), np.empty_like(parameters)
 
     def scratch() -> Iterable[Workspace]:
-        return (new_workspace(sizes, task.problem, batch, engine.kept, engine.rows, cell.dtype),)
+        return (new_workspace(sizes, task.problem, batch, kept, rows, cell.dtype),)
 
     def work(start: int, stop: int, own: Workspace) -> None:
         for d in range(start, stop):
             stream = np.uint64(salt ^ Streams.address(Purpose.BATCH, d))
-            loss[d] = engine.gradient(
-                engine.fixed, sizes, task.problem, rules, d, number, np.uint64(key), stream,
+            loss[d] = _gradient(
+                units, sizes, task.problem, rules, d, number, np.uint64(key), stream,
                 parameters[d], own,
             )  # fmt: skip
             kernels._add_penalties(sizes, rules, d, parameters[d], own)
@@ -407,7 +397,9 @@ def gradient(
     return loss, packing.unpack(cell, task.n_outputs, out)
 
 
-def _setting(cell: Cell, task: Task, batch: int, rng: Seed) -> tuple[_Engine, Sizes, int, Streams]:
+def _setting(
+    cell: Cell, task: Task, batch: int, rng: Seed
+) -> tuple[tuple[Units, int, int], Sizes, int, Streams]:
     """What `train` and `gradient` have in common, checked."""
     if not isinstance(task, Task):
         raise TypeError(f"task: found {task!r}, expected one such as vgcore.training.adding(100)")
