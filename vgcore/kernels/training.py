@@ -163,7 +163,8 @@ def _join_inputs(sizes: Sizes, t: int, length: int, B: int, inputs: Array, z: Ar
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _exp(x: float) -> float:
     """e^x of a float64 at most 0; e^-700 below that."""
-    s, p = _exp_parts(max(x, _LOWEST), 0.0, 1.0)
+    low = np.float64(0.0)
+    s, p = _exp_parts(np.float64(max(x, _LOWEST)), low, np.float64(1.0))
     return float(s + s * p)
 
 
@@ -183,7 +184,7 @@ def _losses(problem: Problem, n_outputs: int, B: int, outputs: Array, targets: A
                 wanted, norm = float(y[label]) - largest, 0.0
                 for k in range(n_outputs):
                     norm += _exp(float(y[k]) - largest)
-                total += _log_one(norm) - wanted
+                total += _log_one(np.float64(norm)) - wanted
                 for k in range(n_outputs):
                     y[k] = share * (_exp(float(y[k]) - largest) / norm)
                 y[label] -= share

@@ -283,12 +283,11 @@ def train(
 
     for first in range(done, n_updates, test_every):
         last = min(first + test_every, n_updates)
-        windows = slice(first // record_every, -(-last // record_every))
         test = first // test_every
 
         def work(
             start: int, stop: int, own: Workspace, testing: Workspace,
-            first: int = first, last: int = last, windows: slice = windows, test: int = test,
+            first: int = first, last: int = last, test: int = test,
         ) -> None:  # fmt: skip
             for d in range(start, stop):
                 if state.diverged[d] >= 0 or (stop_solved and state.solved[d] >= 0):
@@ -300,8 +299,8 @@ def train(
                 state.diverged[d] = _train_lane(
                     units, sizes, task.problem, rules, d, (first + 1, last + 1),
                     record_every, np.uint64(key), streams_of[0], state.parameters[d],
-                    state.first[d], state.second[d], own, state.loss[d, windows],
-                    state.norm[d, windows],
+                    state.first[d], state.second[d], own, state.loss[d],
+                    state.norm[d],
                 )  # fmt: skip
                 if state.diverged[d] >= 0:
                     continue
@@ -535,7 +534,7 @@ class _State:
     def load(self, path: Path, digest: str) -> None:
         """Take over what a call with this digest has left."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["digest"]) != digest:
                     raise StoreError(
                         f"{path}: a checkpoint of training with other arguments; remove it, or "
