@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -477,8 +478,9 @@ def test_two_checkouts_are_timed_in_turns(tmp_path):
     other = tmp_path / "other" / "vgcore"
     other.mkdir(parents=True)
     root = child.Path(child.__file__).parents[1]
-    for name in ("errors", "checks", "streams", "stats", "_typing", "environment", "_version"):
-        (other / f"{name}.py").write_text((root / f"{name}.py").read_text())
+    for name in ("errors", "checks", "streams", "_typing", "environment", "_version"):
+        shutil.copy(root / f"{name}.py", other)
+    shutil.copytree(root / "stats", other / "stats")
     (other / "__init__.py").write_text(
         textwrap.dedent(
             """
