@@ -75,7 +75,7 @@ LAYERS = [
     ["papers.page"],
     ["papers"],
     ["report.text"],
-    ["report.league"],
+    ["report.league", "report.calibration"],
     ["report"],
     ["demo"],
     ["bench"],

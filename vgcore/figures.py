@@ -667,3 +667,64 @@ def _columns(figure: Figure, keys: Sequence[Line2D]) -> int:
     """Number of legend columns that fits the width of the figure."""
     longest = max(len(str(key.get_label())) for key in keys)
     return max(1, min(len(keys), int(13 * figure.get_figwidth()) // (longest + 7)))
+
+
+def plot_calibration(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+    """Draw measured rates against the band that theory predicts for each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``activation``, ``predicted_low``, ``predicted_high``, ``rate``, ``rate_low``,
+        ``rate_high`` and ``agrees``.
+    ax : Axes
+        Where to draw.
+    styles : mapping
+        Activation to its colour and marker.
+    """
+    ends = table[["predicted_low", "predicted_high", "rate"]].to_numpy()
+    low, high = float(ends.min()), float(ends.max())
+    pad = 0.04 * (high - low + 1e-3)
+    ax.plot([low - pad, high + pad], [low - pad, high + pad], color="#888888", linewidth=1)
+    for name, style in styles.items():
+        for agrees, rows in table[table["activation"] == name].groupby("agrees"):
+            middle = 0.5 * (rows["predicted_low"] + rows["predicted_high"])
+            half = 0.5 * (rows["predicted_high"] - rows["predicted_low"])
+            rate = rows["rate"]
+            error = np.nan_to_num(np.stack([rate - rows["rate_low"], rows["rate_high"] - rate]))
+            ax.errorbar(
+                middle, rows["rate"], xerr=half, yerr=error, fmt=style.marker, markersize=5,
+                color=style.colour, markerfacecolor=style.colour if agrees else "white",
+                elinewidth=0.8, linewidth=0,
+            )  # fmt: skip
+    ax.set_xlim(low - pad, high + pad)
+    ax.set_ylim(low - pad, high + pad)
+    ax.set_xlabel("predicted rate, with its band (nats a step)")
+    ax.set_ylabel("measured median rate (nats a step)")
+    return ax
+
+
+def calibration_figure(table: pd.DataFrame) -> Figure:
+    """Measured against predicted rates: all of them, and those near zero again."""
+    styles = series_styles(list(dict.fromkeys(table["activation"])))
+    with rc_context(RC):
+        figure, (whole, near) = _canvas(2, 2, 4.2)
+        plot_calibration(table, whole, styles=styles)
+        middle = 0.5 * (table["predicted_low"] + table["predicted_high"])
+        inner = table[(middle.abs() < 0.15) & (table["rate"].abs() < 0.15)]
+        if inner.empty:
+            near.remove()
+        else:
+            plot_calibration(inner, near, styles=_only(styles, set(inner["activation"])))
+            near.set_title("near zero")
+        keys = [
+            Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=name)
+            for name, style in styles.items()
+        ]
+        beside = Line2D([], [], linestyle="", marker="o", color="#555555", markerfacecolor="white")
+        beside.set_label("open: beside the band")
+        keys.append(beside)
+        figure.legend(
+            handles=keys, loc="outside lower center", ncols=_columns(figure, keys), fontsize=9
+        )
+    return figure

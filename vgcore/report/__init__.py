@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import league, text
+from vgcore.report import calibration, league, text
 from vgcore.study.config import SIZES, Condition
 from vgcore.study.plan import conditions
 
@@ -59,6 +59,15 @@ class Standings:
     caption: str
     table: league.Table
     sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Measured rates beside predicted ones."""
+
+    sentences: list[str]
+    table: league.Table
+    drawing: Drawing
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,8 @@ def write_report(results: Results, out: str | Path) -> Path:
     summary.to_csv(out / "summary.csv", index=False)
 
     parts = _parts(results, summary.drop(columns="slices"))
-    sections = _sections(parts, results, out / "figures")
+    planned = {one.index: one.condition for one in conditions(study)}
+    sections = _sections(parts, results, planned, out / "figures")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
     content = {
@@ -121,6 +131,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         "sections": sections,
         "answer": text.answer(parts),
         "incomplete": text.incomplete(_planned(results), _found(results)),
+        "theory": _theory(summary, planned, out / "figures"),
         "n_conditions": len(summary),
         "sample_size": text.sample_size(summary),
         "summary": text.summary_rows(summary, varying),
@@ -217,9 +228,13 @@ def _shifts(
     return shifts
 
 
-def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> list[Section]:
+def _sections(
+    parts: Sequence[text.Part],
+    results: Results,
+    planned: Mapping[int, Condition],
+    folder: Path,
+) -> list[Section]:
     """Draw the figures of every part."""
-    planned = {one.index: one.condition for one in conditions(results.study)}
     sections = []
     for part in parts:
         drawings = []
@@ -231,6 +246,27 @@ def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> lis
             drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
         sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
     return sections
+
+
+def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Path) -> Theory | None:
+    """What theory predicts, if it does of any condition."""
+    found = calibration.calibration(summary, planned)
+    if found.empty:
+        return None
+    figure = figures.calibration_figure(found)
+    svg, png = figures.save(figure, folder, "calibration")
+    words = text.Caption(
+        "Measured against predicted rates",
+        "Median rate of each condition with its interval against the band that theory predicts; "
+        f"{len(found)} conditions, {text.sample_size(found)} draws each.",
+        "On the line, measured and predicted are equal. Horizontal bars are the band of the "
+        "prediction, which shrinks as N grows; open markers lie beside it by more than 3 standard "
+        "errors and 1/T.",
+        f"Measured against predicted rates of {len(found)} conditions; "
+        f"{int(found['agrees'].sum())} agree.",
+    )
+    drawing = Drawing("calibration", "calibration", True, svg, png, words)
+    return Theory(calibration.sentences(found), calibration.table(found), drawing)
 
 
 def _standings(
