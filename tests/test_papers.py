@@ -12,9 +12,9 @@ import pytest
 
 from vgcore import papers
 from vgcore.papers import coverage, page
-from vgcore.papers.table import CLAIMS, bootstrap, exact, mean, seed_of, verdict, violations
+from vgcore.papers.table import CLAIMS, bootstrap, exact, seed_of, verdict, violations
 from vgcore.profile import GradientProfile
-from vgcore.stats import Estimate
+from vgcore.stats import Estimate, mean
 
 CHEAP = ["bengio-latching", "le-irnn", "zucchet-growth"]
 

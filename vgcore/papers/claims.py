@@ -19,12 +19,11 @@ from vgcore.papers.table import (
     bootstrap,
     claim,
     exact,
-    mean,
     violations,
 )
 from vgcore.profile import gradient_profile
 from vgcore.remedies import clipping, penalised_descent, truncation
-from vgcore.stats import Estimate, critical_value, hodges_lehmann, median
+from vgcore.stats import Estimate, critical_value, hodges_lehmann, mean, median
 
 
 def _series(label: str, x: list[float], found: list[Estimate]) -> Series:
