@@ -356,6 +356,7 @@ def test_a_net_that_diverges_is_recorded_and_leaves_the_others_alone():
     assert "every net diverged, at updates" in repr(every)
 
 
+@pytest.mark.slow  # compiles everything once more
 def test_float32_follows_float64():
     task = tasks.adding(12)
     arguments = {"optimiser": "momentum", "clip": 1.0, "n_test": 20, "rng": 4}
