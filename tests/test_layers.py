@@ -43,6 +43,7 @@ LAYERS = [
     ["training.optimisers", "training.tasks", "training.parameters"],
     ["training.run"],
     ["training"],
+    ["training.experiments"],
     ["selftest.table"],
     ["selftest.functions", "selftest.initializers"],
     ["selftest.cells", "selftest.estimators"],

@@ -332,6 +332,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
         run(file, rng=2)
     with pytest.raises(StoreError, match="other arguments"):
         run(file, learning_rate=0.02)
+    with pytest.raises(StoreError, match="other arguments"):
+        run(file, stop_solved=True)
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(StoreError, match="no whole checkpoint"):
         run(file)
@@ -356,6 +358,7 @@ def test_a_net_that_diverges_is_recorded_and_leaves_the_others_alone():
     assert "every net diverged, at updates" in repr(every)
 
 
+@pytest.mark.slow  # compiles everything once more
 def test_float32_follows_float64():
     task = tasks.adding(12)
     arguments = {"optimiser": "momentum", "clip": 1.0, "n_test": 20, "rng": 4}
@@ -412,6 +415,7 @@ GOOD = {"n_updates": 2, "batch": 2, "n_test": 4}
         ({"truncation": 0}, ValueError, "truncation: found 0"),
         ({"test_every": 3}, ValueError, "test_every: found 3"),
         ({"record_every": 2, "test_every": 1}, ValueError, "does not divide test_every"),
+        ({"checkpoint": "state.npz"}, ValueError, "rng: found None, expected a seed"),
         ({"readout": 3}, TypeError, "readout: expected a pair"),
         ({"task": "adding"}, TypeError, "task: found 'adding'"),
         ({"task": tasks.copy_memory(2)}, ValueError, "draw it with n_inputs=10"),

@@ -247,6 +247,10 @@ def train(
         else checks.integer("test_every", test_every, least=1, most=n_updates)
     )
     record_every = checks.integer("record_every", record_every, least=1)
+    if checkpoint is not None and rng is None:
+        raise ValueError(
+            "rng: found None, expected a seed; without one no call can go on from the checkpoint"
+        )
     if test_every % record_every:
         raise ValueError(
             f"record_every: found {record_every}, which does not divide test_every = {test_every}"
@@ -268,7 +272,8 @@ def train(
     state = _State.start(
         packing.pack(cell, W_out, b_out), found, n_updates, test_every, record_every
     )
-    digest = _digest(cell, task, rules, found, state, streams.key, batch, n_test, stop_solved)
+    windows = test_every, record_every, stop_solved
+    digest = _digest(cell, task, rules, found, state, streams.key, batch, n_test, windows)
     if checkpoint is not None and Path(checkpoint).exists():
         state.load(Path(checkpoint), digest)
     key, salt = streams.key
