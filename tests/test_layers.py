@@ -23,7 +23,7 @@ LAYERS = [
         "kernels.bandwidth",
     ],
     ["kernels.tasks"],
-    ["spectrum", "kernels.activate", "kernels.triangular", "kernels.columns"],
+    ["draws", "spectrum", "kernels.activate", "kernels.triangular", "kernels.columns"],
     ["theory.quadrature", "kernels.rnn"],
     ["theory.mean_field"],
     ["theory.correlation", "theory.spectrum", "theory.random_matrices"],

@@ -94,7 +94,7 @@ MUTANTS = {
         "self.log_norm[:, :, 1].mean(axis=1) > 0.0", "growing",
     ),
     "normal numbers that repeat": (
-        "kernels/normals.py", "place = np.uint64(j)", "place = np.uint64(j // 2)",
+        "kernels/normals.py", "place + np.uint64(j)", "place + np.uint64(j // 2)",
         "normal numbers",
     ),
     "LSTM with gates i and f swapped": (

@@ -8,14 +8,8 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import (
-    Cell,
-    block_draws,
-    drive_block,
-    drive_variance,
-    recurrent_blocks,
-    uniform_block,
-)
+from vgcore.cells import Cell, block_draws, drive_block, drive_variance, recurrent_blocks
+from vgcore.draws import uniform_block
 from vgcore.streams import Purpose, Seed, Streams
 
 

@@ -13,8 +13,9 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cell_kernels import input_weights, run_kernel
-from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
+from vgcore.cells import RNN, Cell, unit_loss_gradients
 from vgcore.deep import DeepNet
+from vgcore.draws import normal_block
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
 from vgcore.parallel import block, over_draws
 from vgcore.streams import Purpose, Seed, Streams

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import Cell, block_draws, normal_block, unit_loss_gradients
+from vgcore.cells import Cell, block_draws, unit_loss_gradients
+from vgcore.draws import normal_block
 from vgcore.initializers import INITIALIZERS, sample_block, scale_factors
 from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius

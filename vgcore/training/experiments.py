@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vgcore import checks
-from vgcore.cells import RNN, normal_block
+from vgcore.cells import RNN
+from vgcore.draws import normal_block
 from vgcore.streams import Purpose, Streams
 from vgcore.training.run import train
 from vgcore.training.tasks import Task, temporal_order

@@ -8,7 +8,8 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import RNN, Cell, LeakyRNN, normal_block
+from vgcore.cells import RNN, Cell, LeakyRNN
+from vgcore.draws import normal_block
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.training import Sizes, parameter_count, row_size
 from vgcore.kernels.vectors import aligned_zeros
