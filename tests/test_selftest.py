@@ -80,7 +80,7 @@ MUTANTS = {
         "@_law()\ndef _kaiming_uniform", "kaiming_uniform: mean",
     ),
     "uniform of variance 1 / 3": (
-        "initializers.py", "* (3.0 / n) ** 0.5", "* (1.0 / n) ** 0.5", "uniform: mean",
+        "initializers.py", "(12.0 / n) ** 0.5", "(4.0 / n) ** 0.5", "uniform: mean",
     ),
     "half a degree of freedom in the rate": (
         "profile.py", "lags = np.arange(length + 1) - length / 2",

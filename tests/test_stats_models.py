@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import itertools
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import stats as sps
 from vgcore import stats
 from vgcore.stats.averages import top_share
 from vgcore.stats.bands import band_ranks
+from vgcore.stats.components import _reml
 from vgcore.stats.estimates import median_ranks
 from vgcore.stats.regression import _line
 
@@ -312,48 +312,50 @@ def test_components_of_a_known_process_are_found_and_covered(sd: tuple[float, ..
     assert np.mean(values, axis=0) == pytest.approx(np.square(sd), rel=0.1, abs=0.03)
 
 
-def test_components_equal_reml_where_none_is_at_zero() -> None:
-    pytest.importorskip("statsmodels")
-    from vgcore.stats.components import _reml
-
-    names = ["trajectory", "input"]
+def test_components_are_those_of_reml_where_none_is_at_zero() -> None:
     table = grid(np.random.default_rng(12), (2.0, 1.0, 0.5, 1.0), (20, 4, 3))
-    found = stats.variance_components(table)
-    assert not found["at_zero"].any()
-    other = _reml(table, "value", names, 0.95)
-    assert list(other) == found["component"].tolist()
-    assert [e.value for e in other.values()] == pytest.approx(found["variance"].tolist(), rel=2e-3)
-    one = table[table["input"] == 0]
-    found = stats.variance_components(one, factors=["trajectory"])
-    other = _reml(one, "value", ["trajectory"], 0.95)
-    assert list(other) == found["component"].tolist() == ["draw", "trajectory"]
-    assert [e.value for e in other.values()] == pytest.approx(found["variance"].tolist(), rel=2e-3)
+    for factors, rows in ((["trajectory", "input"], table), (["trajectory"], table[::3])):
+        found = stats.variance_components(rows, factors=factors)
+        other = _reml(rows, "value", factors, 0.95)
+        assert not found["at_zero"].any()
+        assert list(other) == found["component"].tolist()
+        assert [e.value for e in other.values()] == pytest.approx(
+            found["variance"].tolist(), rel=1e-4
+        )
+        # Errors of two kinds: alike, not equal.
+        assert [e.se for e in other.values()] == pytest.approx(found["variance_se"], rel=0.1)
 
 
-def test_components_of_a_table_with_gaps_come_from_reml() -> None:
-    pytest.importorskip("statsmodels")
+def test_components_of_a_table_with_gaps_are_those_of_statsmodels() -> None:
+    module = pytest.importorskip("statsmodels.regression.mixed_linear_model")
     table = grid(np.random.default_rng(13), (2.0, 1.0, 0.5, 1.0), (25, 3, 3))
-    whole = stats.variance_components(table)
-    gaps = stats.variance_components(table.drop(index=[4, 30, 77]))
-    assert whole["method"].unique().tolist() == ["mean squares"]
-    assert gaps["method"].unique().tolist() == ["REML"]
-    assert gaps["variance"].to_numpy() == pytest.approx(whole["variance"].to_numpy(), rel=0.15)
-    assert (gaps["variance_low"] < gaps["variance"]).all()
-    assert (gaps["variance"] < gaps["variance_high"]).all()
+    gaps = table.drop(index=[4, 30, 31, 32, 77])
+    found = stats.variance_components(gaps)
+    model = module.MixedLM.from_formula(
+        "value ~ 1",
+        gaps,
+        groups="draw",
+        re_formula="1",
+        vc_formula={"input": "0 + C(input)", "trajectory": "0 + C(trajectory)"},
+    )
+    fitted = model.fit(reml=True)
+    other = [fitted.cov_re.iloc[0, 0], *fitted.vcomp[::-1], fitted.scale]
+    assert model.exog_vc.names == ["input", "trajectory"]
+    assert found["variance"].to_numpy() == pytest.approx(other, rel=2e-3)
+    assert found["method"].unique().tolist() == ["REML"]
 
 
-def test_components_with_gaps_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = grid(np.random.default_rng(14), (1.0, 1.0, 1.0, 1.0), (4, 2, 2)).drop(index=3)
-    real = builtins.__import__
-
-    def without(name: str, *args: object, **kwargs: object) -> object:
-        if name.startswith("statsmodels"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install vgcore\[stats\]"):
-        stats.variance_components(table)
+def test_reml_covers() -> None:
+    rng, sd, hits = np.random.default_rng(14), (1.0, 0.0, 0.5, 1.0), []
+    for _ in range(60):
+        table = grid(rng, sd, (25, 3, 3))
+        found = stats.variance_components(
+            table.drop(index=rng.choice(len(table), 9, replace=False))
+        )
+        truth = np.square(sd)
+        hits.append((found["variance_low"] <= truth) & (truth <= found["variance_high"]))
+    assert (np.mean(hits, axis=0) > 0.95 - sampling_error(0.95, 60)).all()
+    assert np.mean(hits) < 0.995
 
 
 def test_a_component_that_is_not_there_stops_at_zero() -> None:
@@ -362,6 +364,12 @@ def test_a_component_that_is_not_there_stops_at_zero() -> None:
     assert found["at_zero"].any()
     assert (found.loc[found["at_zero"], ["variance", "variance_low"]] == 0).all(axis=None)
     assert (found["variance_high"] > 0).all()
+    gaps = stats.variance_components(table.drop(index=[0, 40])).set_index("component")
+    assert gaps["at_zero"].tolist() == found["at_zero"].tolist()
+    assert (gaps["variance_high"] > 0).all()
+    assert (gaps.loc[gaps["at_zero"], "variance"] == 0).all()
+    own = stats.variance_components(table.drop(index=0).assign(value=table["draw"]))
+    assert own["variance"].to_numpy() == pytest.approx([35, 0, 0, 0], rel=1e-3, abs=1e-3)
     nothing = stats.variance_components(table.assign(value=1.0))
     assert (nothing["variance"] == 0).all()
     assert nothing["share"].isna().all()

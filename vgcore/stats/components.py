@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
-from vgcore.stats.estimates import LEVEL, Estimate, Floats
+from vgcore.stats.estimates import LEVEL, Estimate, Floats, two_sided
 
 RESIDUAL = "residual"
+_ZERO = 1e-6  # of the whole variance: as near to zero as an optimiser comes
 
 
 class _Square(NamedTuple):
@@ -35,7 +35,7 @@ def variance_components(
     value = mean + draw + trajectory(draw) + input(draw) + residual: a mixed model in which the
     trajectories and inputs of a draw are crossed and say nothing of those of another draw. Where
     every draw has every pair of levels once, mean squares give the estimates in closed form (equal
-    to REML wherever none is at zero); other tables go to REML of statsmodels.
+    to REML wherever none is at zero); other tables go to REML.
 
     Parameters
     ----------
@@ -55,16 +55,14 @@ def variance_components(
         A row for ``draw``, each factor and ``residual`` (trajectory by input): ``component``,
         ``variance`` with ``_low``, ``_high`` and ``_se``, ``share`` of the total, ``at_zero`` (the
         estimate was zero or below and is given as 0), ``method``. Intervals hold for normal
-        effects: modified large-sample ones (Ting et al. 1990) for mean squares, Satterthwaite's
-        for REML, whose upper end is nan at zero.
+        effects: modified large-sample ones (Ting et al. 1990) for mean squares; normal ones
+        for REML, with a chi-square upper end where that is higher: of 95 % or more.
 
     Raises
     ------
     ValueError
         Values are not finite, a pair of levels occurs twice in a draw, or there are not at least
         two draws and two levels of each factor.
-    ImportError
-        The table is not balanced and statsmodels is not installed.
 
     Examples
     --------
@@ -176,52 +174,58 @@ def _reach(plus: Sequence[_Square], minus: Sequence[_Square], tail: float) -> fl
 def _reml(
     table: pd.DataFrame, value: str, names: Sequence[str], level: float
 ) -> dict[str, Estimate]:
-    """Estimates of statsmodels' MixedLM; the last one is the residual."""
-    try:
-        from statsmodels.regression.mixed_linear_model import MixedLM, VCSpec
-    except ImportError:
-        raise ImportError(
-            "table: not every draw has every pair of levels, which takes statsmodels: "
-            "pip install vgcore[stats]"
-        ) from None
+    """Estimates of restricted maximum likelihood; the last one is the residual.
+
+    The values of a draw have the covariance V = sum_i theta_i K_i, K_i = Z_i Z_i' with the
+    indicators Z_i of the levels of component i (Searle, Casella and McCulloch 1992, chapter 6).
+    """
     crossed = list(names) if len(names) == 2 else []
-    groups = [group for _, group in table.groupby("draw")]
-    designs = [
-        [pd.get_dummies(group[name], dtype=float).to_numpy() for group in groups]
-        for name in crossed
-    ]
-    columns = [[[str(i) for i in range(X.shape[1])] for X in X_of] for X_of in designs]
-    ordered = pd.concat(groups)
-    ones = np.ones((len(ordered), 1))
-    y = ordered[value].to_numpy(dtype=np.float64)
-    scale = float(y.std()) or 1.0
-    model = MixedLM(
-        y / scale,
-        ones,
-        groups=ordered["draw"].to_numpy(),
-        exog_re=ones,
-        exog_vc=VCSpec(crossed, columns, designs) if crossed else None,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a variance at zero, which `at_zero` tells
-        fitted = model.fit(reml=True)
-    parts = [float(fitted.cov_re[0, 0]), *np.asarray(fitted.vcomp, dtype=float).ravel()]
-    # Errors of the ratios to the residual variance, which itself is known far better.
-    errors = fitted.scale * np.asarray(fitted.bse, dtype=np.float64)[1:]
-    last = _Square(float(fitted.scale), len(y) - sum(X.shape[1] for d in designs for X in d) - 1)
-    found = {}
-    for name, part, error in zip(["draw", *crossed], parts, errors, strict=True):
-        found[name] = _satterthwaite(part * scale**2, float(error) * scale**2, level)
-    residual = RESIDUAL if crossed else names[0]
-    found[residual] = _combination([(_Square(last.value * scale**2, last.df), 1.0)], level)
-    return found
+    scale = float(table[value].std()) or 1.0
+    y, kernels = [], []
+    for _, group in table.groupby("draw"):
+        n = len(group)
+        y.append(group[value].to_numpy(dtype=np.float64) / scale)
+        levels = [group[name].to_numpy() for name in crossed]
+        same = [(of_rows[:, None] == of_rows).astype(float) for of_rows in levels]
+        kernels.append(np.stack([np.ones((n, n)), *same, np.eye(n)]))
+
+    def criterion(theta: Floats) -> tuple[float, Floats]:
+        """-2 ln of the restricted likelihood, and its gradient."""
+        inverses = [np.linalg.inv(np.tensordot(theta, K, 1)) for K in kernels]
+        weight = sum(inverse.sum() for inverse in inverses)
+        centre = sum(inverse.sum(axis=0) @ x for inverse, x in zip(inverses, y, strict=True))
+        found, gradient = float(np.log(weight)), np.zeros(len(theta))
+        for inverse, x, K in zip(inverses, y, kernels, strict=True):
+            solved, ones = inverse @ (x - centre / weight), inverse.sum(axis=0)
+            found += (x - centre / weight) @ solved - np.linalg.slogdet(inverse)[1]
+            gradient += np.tensordot(K, inverse - np.outer(solved, solved), 2)
+            gradient -= np.tensordot(K, np.outer(ones, ones), 2) / weight
+        return found, gradient
+
+    n_parts = len(kernels[0])
+    bounds = [(0.0, None)] * (n_parts - 1) + [(_ZERO, None)]
+    fitted = optimize.minimize(
+        criterion, np.full(n_parts, 1 / n_parts), jac=True, method="L-BFGS-B", bounds=bounds,
+        options={"ftol": 1e-13, "gtol": 1e-6, "maxiter": 500},
+    )  # fmt: skip
+    information = np.zeros((n_parts, n_parts))
+    for K in kernels:
+        parts = np.linalg.inv(np.tensordot(fitted.x, K, 1)) @ K
+        information += 0.5 * np.einsum("iab,jba->ij", parts, parts)
+    errors = np.sqrt(np.diag(np.linalg.inv(information)))
+    keys = ["draw", *crossed, RESIDUAL if crossed else names[0]]
+    return {
+        key: _wald((part if part > _ZERO else 0.0) * scale**2, error * scale**2, len(y), level)
+        for key, part, error in zip(keys, fitted.x.tolist(), errors.tolist(), strict=True)
+    }
 
 
-def _satterthwaite(value: float, se: float, level: float) -> Estimate:
-    """A variance with the interval of a chi-square that has its error."""
-    if not (value > 0 and se > 0):
-        return Estimate(value, 0.0, np.nan, np.nan)
-    df, tail = 2 * (value / se) ** 2, (1 - level) / 2
-    return Estimate(
-        value, df * value / stats.chi2.isf(tail, df), df * value / stats.chi2.ppf(tail, df), se
-    )
+def _wald(value: float, se: float, n_draws: int, level: float) -> Estimate:
+    """A variance with a normal interval, or the upper end of the chi-square with its error.
+
+    Satterthwaite's degrees of freedom are kept from falling below 4, where zero is near.
+    """
+    half = two_sided(level) * se
+    df = max(2 * (value / se) ** 2, min(4, n_draws - 1))
+    high = value * df / float(stats.chi2.ppf((1 - level) / 2, df))
+    return Estimate(value, value - half, max(value + half, high), se)
