@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -101,6 +102,42 @@ class _Gated(Cell):
                 ) from None
             arrays.append(np.stack(parts))
         return arrays
+
+    @classmethod
+    def of_blocks(
+        cls,
+        blocks: Array,
+        streams: Streams,
+        draws: range,
+        n_inputs: int,
+        input_variance: float | None,
+        **biases: float | None,
+    ) -> Self:
+        """Cells of given recurrent blocks (n_draws, gates, N, N), all else drawn as `draw` does."""
+        raise NotImplementedError
+
+    @classmethod
+    def _drawn(
+        cls,
+        n_draws: int,
+        n_hidden: int,
+        init: str,
+        gain: float | None,
+        spectral_radius: float | None,
+        n_inputs: int,
+        input_variance: float | None,
+        dtype: str,
+        rng: Seed,
+        law: Mapping[str, Any],
+        **biases: float | None,
+    ) -> Self:
+        """What `draw` does, with the biases of the cell's own."""
+        streams = Streams.from_rng(rng)
+        blocks = recurrent_blocks(
+            len(cls.GATES), init, n_draws, n_hidden, streams, law, gain, spectral_radius, dtype
+        )
+        variance = drive_variance(init, input_variance)
+        return cls.of_blocks(blocks, streams, range(n_draws), n_inputs, variance, **biases)
 
     @classmethod
     def _parts(
@@ -233,23 +270,13 @@ class LSTM(_Gated):
         >>> bool((open.W_hh == default.W_hh).all())
         True
         """
-        streams = Streams.from_rng(rng)
-        blocks = recurrent_blocks(
-            4, init, n_draws, n_hidden, streams, law, gain, spectral_radius, dtype
-        )
-        variance = drive_variance(init, input_variance)
-        return cls.of_blocks(
-            blocks,
-            streams,
-            range(n_draws),
-            n_inputs,
-            variance,
-            forget_bias=forget_bias,
-            chrono=chrono,
-        )
+        return cls._drawn(
+            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng,
+            law, forget_bias=forget_bias, chrono=chrono,
+        )  # fmt: skip
 
     @classmethod
-    def of_blocks(
+    def of_blocks(  # type: ignore[override]
         cls,
         blocks: Array,
         streams: Streams,
@@ -260,7 +287,6 @@ class LSTM(_Gated):
         forget_bias: float | None = None,
         chrono: float | None = None,
     ) -> Self:
-        """Cells of given recurrent blocks (n_draws, 4, N, N), all else drawn as `draw` does."""
         _one_of("forget_bias", forget_bias, chrono)
         W_ih, W_hh, b_ih, b_hh = cls._parts(blocks, streams, draws, n_inputs, input_variance)
         bias = b_ih + b_hh
@@ -354,23 +380,13 @@ class GRU(_Gated):
         >>> vg.GRU.draw(100, 128, n_inputs=32, update_bias=2.0, rng=1)
         GRU(n_draws=100, n_hidden=128, n_inputs=32, dtype=float64)
         """
-        streams = Streams.from_rng(rng)
-        blocks = recurrent_blocks(
-            3, init, n_draws, n_hidden, streams, law, gain, spectral_radius, dtype
-        )
-        variance = drive_variance(init, input_variance)
-        return cls.of_blocks(
-            blocks,
-            streams,
-            range(n_draws),
-            n_inputs,
-            variance,
-            update_bias=update_bias,
-            chrono=chrono,
-        )
+        return cls._drawn(
+            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng,
+            law, update_bias=update_bias, chrono=chrono,
+        )  # fmt: skip
 
     @classmethod
-    def of_blocks(
+    def of_blocks(  # type: ignore[override]
         cls,
         blocks: Array,
         streams: Streams,
@@ -381,7 +397,6 @@ class GRU(_Gated):
         update_bias: float | None = None,
         chrono: float | None = None,
     ) -> Self:
-        """Cells of given recurrent blocks (n_draws, 3, N, N), all else drawn as `draw` does."""
         _one_of("update_bias", update_bias, chrono)
         W_ih, W_hh, b_ih, b_hh = cls._parts(blocks, streams, draws, n_inputs, input_variance)
         if update_bias is not None:
