@@ -129,7 +129,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         "study": study,
         "title": study.title or study.name,
         "sections": sections,
-        "answer": text.answer(parts),
+        "answer": _answer(sections),
         "incomplete": text.incomplete(_planned(results), _found(results)),
         "theory": _theory(summary, planned, out / "figures"),
         "n_conditions": len(summary),

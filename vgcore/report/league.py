@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vgcore import stats
-from vgcore.report.text import Part, Row, horizon_text, interval, number, together
+from vgcore.report.text import Part, Row, fraction, horizon_text, interval, number, together
 from vgcore.study.config import SIZES, Condition
 
 Table = tuple[list[str], list[list[str]]]
@@ -160,7 +160,12 @@ def sentences(part: Part, found: pd.DataFrame, level: float | None) -> list[str]
     ]
     same = others[(others["gained"] == 0) & others["gained_low"].isna()]
     said = []
-    start = f"{where}{first} remembers {horizon_text(base)} steps. " if where else ""
+    plain = "without a remedy" if first == "none" else f"with {first}"
+    start = (
+        f"{where}{plain} the gradient falls to {fraction(part.eps)} within {horizon_text(base)} "
+        f"steps (n = {base['n']}). "
+    )
+    start = start[0].upper() + start[1:]
     if len(more):
         bought = [
             f"{r['series']} buys {gained_text(r)}"
@@ -172,15 +177,15 @@ def sentences(part: Part, found: pd.DataFrame, level: float | None) -> list[str]
         said.append(f"{start}On the same draws no remedy buys a step that is told apart from none.")
     if len(fewer):
         lost = [f"{r['series']} ({gained_text(r)})" for r in fewer.to_dict("records")]
-        said.append(f"{where}memory is shorter with {together(lost)}.")
+        said.append(f"Memory is shorter with {together(lost)}.")
     if len(same):
         said.append(
-            f"{where}{together(list(same['series']))} bought 0 steps in every draw: what scales a "
-            "whole gradient does not change how far back it reaches."
+            f"0 steps in every draw with {together(list(same['series']))}: what scales a whole "
+            "gradient does not change how far back it reaches."
         )
     calm = others[others["explode_high"] < base["explode_low"]]
     wild = others[others["explode_low"] > base["explode_high"]]
-    said.append(f"{where}gradients explode in {_explode_text(base)} of the draws with {first}")
+    said.append(f"Gradients explode in {_explode_text(base)} of the draws {plain}")
     for word, rows in (("less often", calm), ("more often", wild)):
         if len(rows):
             each = [f"{r['series']} ({_explode_text(r)})" for r in rows.to_dict("records")]
