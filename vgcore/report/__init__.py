@@ -248,6 +248,15 @@ def _sections(
     return sections
 
 
+def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
+    """What each slice says; one that compares remedies says it by its league tables."""
+    said = text.answer([section.part for section in sections])
+    return [
+        (title, [line for one in section.standings for line in one.sentences] or lines)
+        for section, (title, lines) in zip(sections, said, strict=True)
+    ]
+
+
 def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Path) -> Theory | None:
     """What theory predicts, if it does of any condition."""
     found = calibration.calibration(summary, planned)
