@@ -45,7 +45,7 @@ LAYERS = [
     ["study.measure"],
     ["study.files"],
     ["study.store"],
-    ["study.worker", "study.progress"],
+    ["study.worker", "study.progress", "study.verify"],
     ["study.processes"],
     ["study.cluster"],
     ["study.engines"],
