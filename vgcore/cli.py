@@ -31,7 +31,7 @@ class _Verbs(TyperGroup):
     """The verbs, with faults turned into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        from vgcore.errors import StoreError, StudyInterrupted
+        from vgcore.errors import StoreError, StudyInterrupted, WorkerError
 
         try:
             return super().invoke(ctx)
@@ -44,7 +44,7 @@ class _Verbs(TyperGroup):
             raise  # the reader of our output has gone; nothing to say
         except (ValueError, TypeError) as error:
             _fail(f"error: {error}", 2, error)
-        except (StoreError, OSError, FloatingPointError) as error:
+        except (StoreError, WorkerError, OSError, FloatingPointError) as error:
             _fail(f"error: {error}", 1, error)
         except MemoryError as error:
             _fail(f"error: not enough memory ({error}); choose smaller sizes", 1, error)
@@ -92,29 +92,60 @@ def _root(
 
 @app.command()
 def run(
-    study: StudyArgument,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results. [default: reports/NAME]")
     ] = None,
     workers: Workers = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local (threads), process or dask. [default: local]")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Measure share I of N; see: vgcore merge.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be measured, and stop.")
     ] = False,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Check every part of a results folder.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
+    json_progress: Annotated[
+        bool, typer.Option("--json-progress", help="Progress as JSON lines on standard error.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a study and write its report; goes on where an earlier run stopped.
 
     `run papers` measures the scoreboard of papers: one row a claim of the literature.
     """
+    if verify is not None:
+        if study is not None:
+            raise ValueError("--verify takes a folder and no STUDY; drop the one or the other")
+        _verify(verify, as_json)
+        return
+    if study is None:
+        raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return
-    from vgcore.study import load_study, run_study
+    from vgcore.study import Progress, load_study, run_study
+    from vgcore.study.engines import parse_shard
     from vgcore.study.plan import estimate
 
     loaded = load_study(study)
-    folder = out or Path("reports") / loaded.name
+    name = loaded.name
+    if shard is not None:
+        name += "-{}-of-{}".format(*parse_shard(shard))
+    folder = out or Path("reports") / name
     if dry_run:
         from vgcore.study.measure import flops_per_second
 
@@ -122,11 +153,68 @@ def run(
         seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
-    results = run_study(loaded, folder, n_workers=workers, progress=not as_json)
+    progress = Progress("json" if json_progress else "off" if as_json else "auto")
+    results = run_study(
+        loaded,
+        folder,
+        engine=engine or ("local" if scheduler is None else "dask"),
+        n_workers=workers,
+        scheduler=scheduler,
+        shard=shard,
+        progress=progress,
+    )
     page = None
-    if report:
+    if report and results.complete:
         page = _write_report(results, folder)
-    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+    _print_outcome(folder, page, results, as_json)
+
+
+def _verify(folder: Path, as_json: bool) -> None:
+    """Say what each part of a folder is, one line a fault; 1 if a part is damaged."""
+    from collections import Counter
+
+    from vgcore.study import verify
+
+    findings = list(verify(folder))
+    counts = Counter(finding.state for finding in findings)
+    if as_json:
+        _print_json(
+            {
+                "out": str(folder),
+                "ok": not counts["damaged"],
+                "complete": counts["ok"] == len(findings),
+                "counts": dict(counts),
+                "parts": [finding.to_dict() for finding in findings],
+            }
+        )
+    else:
+        for finding in findings:
+            if finding.state in ("damaged", "unlisted"):
+                print(f"part {finding.part}: {finding.state}: {finding.text}")
+        states = ", ".join(f"{n} {state}" for state, n in counts.items())
+        print(f"{len(findings)} parts in {folder}: {states}")
+    if counts["damaged"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of shards.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the whole. [default: reports/NAME]")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the report if nothing is missing.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Put shards of a study, measured with `run --shard`, together; 1 if parts are missing."""
+    from vgcore.study import load_results, merge
+
+    folder = out or Path("reports") / load_results(folders[0]).study.name
+    results = merge(folders, folder)
+    page = _write_report(results, folder) if report and results.complete else None
+    _print_outcome(folder, page, results, as_json)
+    if not results.complete:
+        raise typer.Exit(1)
 
 
 def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
@@ -160,7 +248,7 @@ def report(
 
     results = load_results(folder)
     page = _write_report(results, out or folder)
-    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+    _print_outcome(folder, page, results, as_json)
 
 
 @studies_app.callback()
@@ -437,9 +525,9 @@ def _print_estimate(
     )
 
 
-def _print_outcome(
-    folder: Path, page: Path | None, conditions: int, draws: int, as_json: bool
-) -> None:
+def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: bool) -> None:
+    done, total = len(results.manifest["parts"]), results.manifest["n_parts"]
+    conditions, draws = len(results.conditions), results.n_draws
     if as_json:
         _print_json(
             {
@@ -447,10 +535,14 @@ def _print_outcome(
                 "report": None if page is None else str(page),
                 "conditions": conditions,
                 "draws": draws,
+                "parts_done": done,
+                "parts": total,
             }
         )
         return
     print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
+    if done < total:
+        print(f"{done} of {total} parts; `vgcore merge` puts shards together")
     if page is not None:
         print(f"report: {page}")
 

@@ -6,9 +6,10 @@ begun on one machine goes on, part by part, on another.
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -322,6 +323,21 @@ def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], f
                 items.append(Item(planned.index, start, stop))
                 taken.append(planned)
         yield items, flop
+
+
+def share(plan: Sequence[Chunk], index: int, number: int) -> list[int]:
+    """Chunks of one of `number` shares of about equal predicted cost, `index` from 1.
+
+    The costliest chunk left goes to the share with the least so far.
+    """
+    loads = [(0.0, i) for i in range(number)]
+    mine = []
+    for chunk in sorted(plan, key=lambda chunk: -chunk.flop):
+        load, i = heapq.heappop(loads)
+        heapq.heappush(loads, (load + chunk.flop, i))
+        if i == index - 1:
+            mine.append(chunk.index)
+    return sorted(mine)
 
 
 def estimate(study: Study) -> Estimate:
