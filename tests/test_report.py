@@ -178,7 +178,7 @@ def test_report_writes_page_markdown_table_and_figures(written: Any) -> None:
         f"{s}-{k}"
         for s in ("initializers", "activations")
         for k in ("decay", "rate", "phase", "horizon", "share")
-    }
+    } | {"calibration"}
     for suffix in ("svg", "png"):
         assert {f.stem for f in (written.out / "figures").glob(f"*.{suffix}")} == stems
     assert len(written.summary) == len(written.results.conditions)
