@@ -324,7 +324,6 @@ def _move(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _descend(
-    sizes: Sizes,
     rules: Rules,
     draw: int,
     update: int,
@@ -334,11 +333,10 @@ def _descend(
     second: Array,
     parameters: Array,
 ) -> tuple[bool, float]:
-    """Penalise, clip and move; return whether all stayed finite, and the norm of the gradient.
+    """Clip and move; return whether all stayed finite, and the norm of the gradient.
 
     If not, the parameters are as they were.
     """
-    _add_penalties(sizes, rules, draw, parameters, work)
     norm = _clip(rules, draw, work.gradient)
     if not (loss < np.inf and norm < np.inf):
         return False, norm
