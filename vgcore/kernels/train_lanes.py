@@ -35,7 +35,7 @@ from vgcore.kernels.training import (
 LEARN, TEST, GRADIENT = range(3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _lane(
     units: Units,
     sizes: Sizes,
