@@ -15,6 +15,7 @@ from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _columnwise
 from vgcore.kernels.penalties import OMEGA, OMEGA_SQUARED
+from vgcore.kernels.rnn import _copy, _scaled_squares
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Rules,
@@ -26,7 +27,7 @@ from vgcore.kernels.training import (
     _readout_gradient,
     _split,
 )
-from vgcore.kernels.vectors import _exponent, _matmat
+from vgcore.kernels.vectors import _matmat
 
 KEPT, ROWS = 1, 5  # vectors kept a step, rows for one: for `new_workspace`
 
@@ -39,7 +40,7 @@ def _multiply(x: Any, y: Any, out: Any) -> None:
     out[0] = x[0] * y[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: activities to z, their slopes to keep."""
     P = work.z.shape[1] // work.inputs.shape[1]
@@ -61,23 +62,7 @@ def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Worksp
         _join_inputs(sizes, t, length, B, work.inputs, z)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _norm(row: Array, n: int) -> tuple[float, int]:
-    """Return s and e with the norm of row[:n] = s 2^e, at any scale; an exact zero has s = 0."""
-    largest = 0.0
-    for j in range(n):
-        largest = max(largest, abs(float(row[j])))
-    if not 0.0 < largest < np.inf:
-        return largest, 0
-    e = _exponent(largest)
-    total = 0.0
-    for j in range(n):
-        scaled = np.ldexp(float(row[j]), -e)
-        total += scaled * scaled
-    return np.sqrt(total), e
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor: float) -> None:
     """Make of d = delta_t and y = W^T d, of a sequence, the factors of a term of Omega's gradient.
 
@@ -85,21 +70,25 @@ def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor:
     """
     for j in range(n):
         y[j] *= slope[j]
-    y[n:] = 0.0
-    d_norm, d_exponent = _norm(d, n)
-    y_norm, y_exponent = _norm(y, n)
-    dropped = squared and np.ldexp(d_norm * d_norm, 2 * d_exponent) < _BOUND
-    if dropped or d_norm == 0.0 or y_norm == 0.0:
+    for j in range(n, y.size):
+        d[j] = y[j] = 0.0
+    d_square, d_exponent = _scaled_squares(d, 0)
+    y_square, y_exponent = _scaled_squares(y, 0)
+    dropped = squared and np.ldexp(d_square, 2 * d_exponent) < _BOUND
+    if dropped or d_square == 0.0 or y_square == 0.0:
         y[:] = 0.0
         return
+    d_norm, y_norm = np.sqrt(float(d_square)), np.sqrt(float(y_square))
     ratio = np.ldexp(y_norm / d_norm, y_exponent - d_exponent)
     number = 4.0 * (ratio * ratio - 1.0) * ratio if squared else 2.0 * (ratio - 1.0)
+    to_d = d.dtype.type(1.0 / d_norm)
+    to_y = d.dtype.type(factor * number / y_norm)
     for j in range(n):
-        d[j] = np.ldexp(float(d[j]), -d_exponent) / d_norm
-        y[j] = factor * number * slope[j] * (np.ldexp(float(y[j]), -y_exponent) / y_norm)
+        d[j] *= to_d
+        y[j] = to_y * (slope[j] * y[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _add_omega(
     rules: Rules, draw: int, n: int, B: int, slope: Array, rows: Array, gradient: Array
 ) -> None:
@@ -107,8 +96,8 @@ def _add_omega(
     P = gradient.shape[1]
     size = B * P
     y, d = rows[3][:size], rows[4][:size]
-    for j in range(size):
-        y[j], d[j] = rows[1][j], rows[2][j]
+    _copy(rows[1][:size], y)
+    _copy(rows[2][:size], d)
     for b in range(B):
         part = slice(b * P, (b + 1) * P)
         factor = rules.strength[draw] / B
@@ -117,7 +106,7 @@ def _add_omega(
     _add_matmat(d.reshape(B, P)[:, :n].T, y.reshape(B, P), gradient)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _dense_backward(
     units: Units,
     sizes: Sizes,

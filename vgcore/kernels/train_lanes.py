@@ -1,4 +1,8 @@
-"""Lanes of the trainers: one net, one batch after another, whatever its cell."""
+"""The lane of the trainers: one net, batch after batch, whatever its cell.
+
+One function for all cells and purposes, since Numba optimises all code below a function again with
+each function above it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from vgcore.kernels.training import (
     Sizes,
     Units,
     Workspace,
+    _add_penalties,
     _count_wrong,
     _descend,
     _losses,
@@ -27,70 +32,18 @@ from vgcore.kernels.training import (
     _record,
 )
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
-    """Run the net, and set the outputs."""
-    if units.cell == DENSE:
-        _dense_forward(units, sizes, length, B, work)
-    elif units.cell == LSTM:
-        _lstm_forward(sizes, length, B, work)
-    else:
-        _gru_forward(sizes, length, B, work)
-    _read_out(sizes, length, B, work)
+LEARN, TEST, GRADIENT = range(3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _backward(
-    units: Units,
-    sizes: Sizes,
-    rules: Rules,
-    draw: int,
-    length: int,
-    B: int,
-    parameters: Array,
-    work: Workspace,
-) -> None:
-    """Set the gradient from the derivatives by the outputs."""
-    if units.cell == DENSE:
-        _dense_backward(units, sizes, rules, draw, length, B, parameters, work)
-    elif units.cell == LSTM:
-        _lstm_backward(sizes, rules.truncation, length, B, parameters, work)
-    else:
-        _gru_backward(sizes, rules.truncation, length, B, parameters, work)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _lane(
     units: Units,
     sizes: Sizes,
     problem: Problem,
     rules: Rules,
     draw: int,
-    batch: int,
-    key: Any,
-    stream: Any,
-    parameters: Array,
-    work: Workspace,
-) -> float:
-    """Return the loss on a batch and set the gradient."""
-    B = work.inputs.shape[1]
-    length = _next_batch(problem, key, stream, batch, work)
-    _prepare(sizes, parameters, work)
-    _forward(units, sizes, length, B, work)
-    loss = _losses(problem, sizes.n_outputs, B, work.outputs, work.targets)
-    _backward(units, sizes, rules, draw, length, B, parameters, work)
-    return float(loss)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _train_lane(
-    units: Units,
-    sizes: Sizes,
-    problem: Problem,
-    rules: Rules,
-    draw: int,
-    updates: tuple[int, int],
+    batches: tuple[int, int],
+    purpose: int,
     every: int,
     key: Any,
     stream: Any,
@@ -101,38 +54,43 @@ def _train_lane(
     out_loss: Array,
     out_norm: Array,
 ) -> int:
-    """Updates of one net, from the first to before the second number, counted from 1.
+    """Take one net through the batches from the first to before the second number.
 
-    Returns the update at which it diverged, or -1. The losses before each update, and norms of its
-    gradients, go to windows of `every` updates; first and second are the moments of the optimiser.
+    LEARN: an update for each, counted from 1; returns the one at which the net diverged, or -1. The
+    losses before updates, and the norms of gradients, go to windows of `every` updates; first and
+    second are the moments of the optimiser. TEST: batches are counted from 0; returns how many
+    predictions are wrong, and the mean loss goes to the only window. GRADIENT: leaves the gradient,
+    with that of the penalty, in the workspace, and the loss in out_loss[0].
     """
-    for update in range(updates[0], updates[1]):
-        loss = _gradient(units, sizes, problem, rules, draw, update, key, stream, parameters, work)
-        fine, norm = _descend(sizes, rules, draw, update, loss, work, first, second, parameters)
-        _record(update, every, loss, norm, out_loss, out_norm)
-        if not fine:
-            return update
-    return -1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _test_lane(
-    units: Units,
-    sizes: Sizes,
-    problem: Problem,
-    n_test: int,
-    key: Any,
-    stream: Any,
-    parameters: Array,
-    work: Workspace,
-) -> tuple[float, int]:
-    """Return the mean loss of a net on so many sequences, and how many predictions are wrong."""
-    B, total, wrong = work.inputs.shape[1], 0.0, 0
-    _prepare(sizes, parameters, work)
-    for batch in range(n_test // B):
+    B, wrong = work.inputs.shape[1], 0
+    for batch in range(batches[0], batches[1]):
         length = _next_batch(problem, key, stream, batch, work)
-        _forward(units, sizes, length, B, work)
-        wrong += _count_wrong(problem, sizes.n_outputs, B, work.outputs, work.targets)
+        _prepare(sizes, parameters, work)
+        if units.cell == DENSE:
+            _dense_forward(units, sizes, length, B, work)
+        elif units.cell == LSTM:
+            _lstm_forward(sizes, length, B, work)
+        else:
+            _gru_forward(sizes, length, B, work)
+        _read_out(sizes, length, B, work)
+        if purpose == TEST:
+            wrong += _count_wrong(problem, sizes.n_outputs, B, work.outputs, work.targets)
         loss = _losses(problem, sizes.n_outputs, B, work.outputs, work.targets)
-        total += (loss - total) / (batch + 1)
-    return total, wrong
+        if purpose == TEST:
+            _record(batch + 1, every, loss, 0.0, out_loss, out_norm)
+            continue
+        if units.cell == DENSE:
+            _dense_backward(units, sizes, rules, draw, length, B, parameters, work)
+        elif units.cell == LSTM:
+            _lstm_backward(sizes, rules.truncation, length, B, parameters, work)
+        else:
+            _gru_backward(sizes, rules.truncation, length, B, parameters, work)
+        _add_penalties(sizes, rules, draw, parameters, work)
+        if purpose == GRADIENT:
+            out_loss[0] = loss
+            continue
+        fine, norm = _descend(rules, draw, batch, loss, work, first, second, parameters)
+        _record(batch, every, loss, norm, out_loss, out_norm)
+        if not fine:
+            return batch
+    return wrong if purpose == TEST else -1

@@ -23,7 +23,7 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels import train_dense, train_gru, train_lstm
 from vgcore.kernels import training as kernels
 from vgcore.kernels.penalties import L2, OMEGA, OMEGA_SQUARED, ORTHOGONALITY
-from vgcore.kernels.train_lanes import _gradient, _test_lane, _train_lane
+from vgcore.kernels.train_lanes import GRADIENT, LEARN, TEST, _lane
 from vgcore.kernels.training import Rules, Sizes, Units, Workspace, new_workspace
 from vgcore.parallel import over_draws
 from vgcore.streams import Purpose, Seed, Streams
@@ -301,20 +301,21 @@ def train(
                     np.uint64(salt ^ Streams.address(purpose, d))
                     for purpose in (Purpose.BATCH, Purpose.TEST)
                 ]
-                state.diverged[d] = _train_lane(
-                    units, sizes, task.problem, rules, d, (first + 1, last + 1),
-                    record_every, np.uint64(key), streams_of[0], state.parameters[d],
-                    state.first[d], state.second[d], own, state.loss[d],
+                net = state.parameters[d], state.first[d], state.second[d]
+                state.diverged[d] = _lane(
+                    units, sizes, task.problem, rules, d, (first + 1, last + 1), LEARN,
+                    record_every, np.uint64(key), streams_of[0], *net, own, state.loss[d],
                     state.norm[d],
                 )  # fmt: skip
                 if state.diverged[d] >= 0:
                     continue
-                loss, wrong = _test_lane(
-                    units, sizes, task.test_problem, n_test, np.uint64(key), streams_of[1],
-                    state.parameters[d], testing,
+                loss, batches = np.zeros(1), n_test // test_batch
+                wrong = _lane(
+                    units, sizes, task.test_problem, rules, d, (0, batches), TEST, batches,
+                    np.uint64(key), streams_of[1], *net, testing, loss, np.zeros(1),
                 )  # fmt: skip
                 error = wrong / (n_test * task.problem.n_scored)
-                state.test_loss[d, test], state.test_error[d, test] = loss, error
+                state.test_loss[d, test], state.test_error[d, test] = loss[0], error
                 if state.solved[d] < 0 and error < task.solved_error:
                     state.solved[d] = last
 
@@ -390,11 +391,11 @@ def gradient(
     def work(start: int, stop: int, own: Workspace) -> None:
         for d in range(start, stop):
             stream = np.uint64(salt ^ Streams.address(Purpose.BATCH, d))
-            loss[d] = _gradient(
-                units, sizes, task.problem, rules, d, number, np.uint64(key), stream,
-                parameters[d], own,
+            _lane(
+                units, sizes, task.problem, rules, d, (number, number + 1), GRADIENT, 1,
+                np.uint64(key), stream, parameters[d], parameters[d, :0], parameters[d, :0], own,
+                loss[d : d + 1], np.zeros(1),
             )  # fmt: skip
-            kernels._add_penalties(sizes, rules, d, parameters[d], own)
             out[d] = own.gradient
 
     over_draws(work, cell.n_draws, n_threads, scratch=scratch)
