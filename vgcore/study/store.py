@@ -236,6 +236,8 @@ class Store:
                 _study_of(self.folder, manifest)
                 if manifest["complete"] and len(self._parts) == len(self.chunks):
                     self._unchanged = True
+                    with contextlib.suppress(OSError):  # a complete folder may be read-only
+                        self._remove_leftovers()
                     return
         for name in TABLES:
             table = self.folder / name
@@ -243,10 +245,7 @@ class Store:
                 raise StoreError(f"{table}: a file is in the way; choose another --out")
             make_folder(table)
         self._adopt(manifest, ours=ours)
-        for folder in (self.folder, *(self.folder / name for name in TABLES)):
-            for leftover in folder.iterdir():
-                if _TEMPORARY.fullmatch(leftover.name):
-                    leftover.unlink(missing_ok=True)
+        self._remove_leftovers()
         if damaged:
             aside = self.folder / f"{MANIFEST}.damaged"
             os.replace(self.folder / MANIFEST, aside)
@@ -255,6 +254,13 @@ class Store:
         # what is there may be the user's own file, comments and all
         if not self._is_named_by_study_file() and (ours or not readable.exists()):
             write_whole(readable, self.study.to_toml().encode())
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of a run that was killed."""
+        for folder in (self.folder, *(self.folder / name for name in TABLES)):
+            for leftover in folder.iterdir():
+                if _TEMPORARY.fullmatch(leftover.name):
+                    leftover.unlink(missing_ok=True)
 
     def _manifest(self) -> tuple[dict[str, Any] | None, bool]:
         """The manifest, if there is one, and whether one is there that is beyond reading.
