@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import vgcore as vg
 from vgcore.errors import StoreError, StoreWarning, WorkerError
-from vgcore.study import merge, plan, verify
+from vgcore.study import merge, plan, processes, verify
 from vgcore.study.config import Study
 from vgcore.study.store import Store
 
@@ -189,8 +194,9 @@ def die(*arguments):
     os._exit(3)
 
 
-def test_a_chunk_that_kills_its_workers_is_named(tmp_path):
-    with pytest.raises(WorkerError, match="chunk 0: 3 worker processes died"):
+def test_a_chunk_that_kills_its_workers_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "ATTEMPTS", 2)
+    with pytest.raises(WorkerError, match="chunk 0: 2 worker processes died"):
         run(tmp_path, engine="process", n_workers=1, measure=die)
 
 
@@ -209,3 +215,141 @@ def test_dask_workers_write_where_they_see_the_folder_and_send_back_elsewhere(
 
         monkeypatch.setattr(worker, "read_lock", lambda folder: {})
         assert_equal(run(tmp_path / "apart", engine="dask", scheduler=address), expected)
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_one_warning():
+    environment = {
+        **os.environ,
+        "NUMBA_CACHE_DIR": os.devnull + "/x",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    script = "import vgcore as vg; print(vg.spectral_radius([[[2.0]]]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert ended.stdout == "[2.]\n", ended.stderr
+    assert ended.stderr.count("NUMBA_CACHE_DIR") == 1
+
+
+def places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items if isinstance(value, (dict, list)) else ():
+        yield from places(item, (*path, key)) if isinstance(item, (dict, list)) else [(*path, key)]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_an_edited_manifest_never_leads_to_another_error_than_the_store_s(expected, data):
+    text = (expected.folder / "manifest.json").read_text()
+    edited = json.loads(text)
+    place = data.draw(st.sampled_from([path for path in places(edited) if path]))
+    inner = edited
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = data.draw(JSON | st.just("../../x") | st.just(10**400))
+    try:
+        (expected.folder / "manifest.json").write_text(json.dumps(edited))
+        with contextlib.suppress(StoreError):
+            found = vg.load_results(expected.folder)
+            assert len(found.draws) == found.n_draws
+        with contextlib.suppress(StoreError):
+            list(verify(expected.folder))
+    finally:
+        (expected.folder / "manifest.json").write_text(text)
+
+
+@settings(max_examples=40)
+@given(changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=9))
+def test_hostile_parquet_that_the_manifest_vouches_for_is_refused_or_read(expected, changes):
+    path = expected.folder / "draws" / "part-00001.parquet"
+    data = path.read_bytes()
+    hostile = bytearray(data)
+    for position, value in changes:
+        hostile[position % len(data)] = value
+    text = (expected.folder / "manifest.json").read_text()
+    forged = json.loads(text)
+    forged["parts"][1]["draws"]["sha256"] = hashlib.sha256(hostile).hexdigest()
+    try:
+        path.write_bytes(hostile)
+        (expected.folder / "manifest.json").write_text(json.dumps(forged))
+        with contextlib.suppress(StoreError):
+            assert len(vg.load_results(expected.folder).draws) == expected.n_draws
+    finally:
+        path.write_bytes(data)
+        (expected.folder / "manifest.json").write_text(text)
+
+
+def test_tables_are_read_by_columns_and_rows(expected):
+    field = pytest.importorskip("pyarrow.dataset").field
+    found = expected.read(
+        "profiles", ["lag", "log_norm"], (field("condition") == 3) & (field("lag") < 5)
+    )
+    wanted = expected.profiles.query("condition == 3 and lag < 5")[["lag", "log_norm"]]
+    pd.testing.assert_frame_equal(found, wanted.reset_index(drop=True), check_exact=True)
+    with pytest.raises(ValueError, match="did you mean 'rate'"):
+        expected.read("draws", ["rte"])
+    with pytest.raises(ValueError, match="where"):
+        expected.read("draws", where=field("x") > 1)
+
+
+def test_without_a_terminal_there_is_a_line_each_ten_seconds(tmp_path, monkeypatch, capsys):
+    from vgcore.study import progress
+
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    vg.run_study(STUDY, tmp_path / "a")
+    lines = capsys.readouterr().err.splitlines()
+    assert "4/4 conditions  192/192 draws" in lines[-1]
+    assert "draws/s" in lines[-1]
+    vg.run_study(STUDY, tmp_path / "b", progress=vg.study.Progress("json"))
+    state = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert state["draws_done"] == state["draws"] == 192
+    assert sum(one["draws"] for one in state["workers"].values()) == 192
+
+
+def recipe(language):
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    return re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1]
+
+
+@posix
+def test_the_slurm_recipe_runs(tmp_path):
+    script = tmp_path / "study.sh"
+    script.write_text(recipe("bash").replace("STUDY=atlas", "STUDY=smoke"))
+    subprocess.run(["bash", "-n", script], check=True)
+    (tmp_path / "vgcore").write_text(f'#!/bin/sh\nexec {sys.executable} -m vgcore "$@"\n')
+    (tmp_path / "vgcore").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "SLURM_ARRAY_TASK_COUNT": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+    }
+    for i in (1, 2):
+        own = {**environment, "SLURM_ARRAY_TASK_ID": str(i)}
+        subprocess.run(["bash", script], check=True, cwd=tmp_path, env=own)
+    folders = sorted(str(path) for path in (tmp_path / "results").glob("smoke-*"))
+    command = ["vgcore", "merge", *folders, "--out", "whole", "--no-report"]
+    subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+    found = vg.load_results(tmp_path / "whole")
+    assert found.complete
+    assert found.n_draws == 600
+
+
+def test_the_kubernetes_recipe_is_yaml_whose_command_is_ours():
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load(recipe("yaml"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    command = container["command"][-1]
+    subprocess.run(["bash", "-n", "-c", command], check=True)
+    assert "--shard $((JOB_COMPLETION_INDEX + 1))/8" in command
+    assert job["spec"]["completions"] == 8
+    assert job["spec"]["completionMode"] == "Indexed"
