@@ -495,7 +495,9 @@ class Results:
                 tables.append((table if where is None else table.filter(where)).select(kept))
             except (pa.ArrowException, TypeError) as error:
                 raise ValueError(f"where: does not fit table {name!r}: {error}") from None
-        frame: pd.DataFrame = pa.concat_tables(tables).replace_schema_metadata(None).to_pandas()
+        frame: pd.DataFrame = (
+            pa.concat_tables(tables).replace_schema_metadata(None).to_pandas(use_threads=False)
+        )
         order = np.lexsort([frame[key].to_numpy() for key in reversed(keys)])
         if (order[1:] < order[:-1]).any():
             frame = frame.take(order).reset_index(drop=True)
