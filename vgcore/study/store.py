@@ -33,8 +33,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
+from vgcore import checks
 from vgcore.environment import THREADING_LAYER, git_commit, processor, versions
 from vgcore.errors import StoreError, StoreWarning, StudyError
 from vgcore.study.config import Study, load_study
@@ -238,6 +240,8 @@ class Store:
                 _study_of(self.folder, manifest)
                 if manifest["complete"] and len(self._parts) == len(self.chunks):
                     self._unchanged = True
+                    with contextlib.suppress(OSError):  # a complete folder may be read-only
+                        self._remove_leftovers()
                     return
         for name in TABLES:
             table = self.folder / name
@@ -245,10 +249,7 @@ class Store:
                 raise StoreError(f"{table}: a file is in the way; choose another --out")
             make_folder(table)
         self._adopt(manifest, ours=ours)
-        for folder in (self.folder, *(self.folder / name for name in TABLES)):
-            for leftover in folder.iterdir():
-                if _TEMPORARY.fullmatch(leftover.name):
-                    leftover.unlink(missing_ok=True)
+        self._remove_leftovers()
         if damaged:
             aside = self.folder / f"{MANIFEST}.damaged"
             os.replace(self.folder / MANIFEST, aside)
@@ -257,6 +258,13 @@ class Store:
         # what is there may be the user's own file, comments and all
         if not self._is_named_by_study_file() and (ours or not readable.exists()):
             write_whole(readable, self.study.to_toml().encode())
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files of a run that was killed."""
+        for folder in (self.folder, *(self.folder / name for name in TABLES)):
+            for leftover in folder.iterdir():
+                if _TEMPORARY.fullmatch(leftover.name):
+                    leftover.unlink(missing_ok=True)
 
     def _manifest(self) -> tuple[dict[str, Any] | None, bool]:
         """The manifest, if there is one, and whether one is there that is beyond reading.
@@ -423,8 +431,60 @@ class Results:
     def profiles(self) -> pd.DataFrame:
         return self._read("profiles", ["condition", "draw", "lag"])
 
-    def _read(self, name: str, keys: list[str]) -> pd.DataFrame:
-        tables = [TABLES[name].empty_table()]
+    def read(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        where: pyarrow.dataset.Expression | None = None,
+    ) -> pd.DataFrame:
+        """Some columns and rows of a table, one part in memory at a time.
+
+        Parameters
+        ----------
+        table
+            "draws" or "profiles".
+        columns
+            Names of the columns wanted; None means all.
+        where
+            Which rows, as an expression of `pyarrow.dataset.field`; None means all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Rows in the order of `draws` and `profiles`.
+
+        Raises
+        ------
+        ValueError
+            No such table or column.
+        StoreError
+            A part is damaged or missing.
+
+        Examples
+        --------
+        >>> import tempfile, vgcore as vg
+        >>> from pyarrow.dataset import field
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     results = vg.run_study("smoke", folder, progress=False)
+        ...     len(results.read("draws", ["draw", "rate"], field("condition") == 3))
+        20
+        """
+        checks.choice("table", table, tuple(TABLES))
+        for column in columns or ():
+            checks.choice("columns", column, tuple(TABLES[table].names))
+        keys = [name for name in ("condition", "draw", "lag") if name in TABLES[table].names]
+        return self._read(table, keys, columns, where)
+
+    def _read(
+        self,
+        name: str,
+        keys: list[str],
+        columns: Sequence[str] | None = None,
+        where: pyarrow.dataset.Expression | None = None,
+    ) -> pd.DataFrame:
+        wanted = TABLES[name].names if columns is None else list(columns)
+        kept = [*wanted, *(key for key in keys if key not in wanted)]
+        tables = [TABLES[name].empty_table().select(kept)]
         for part in self.manifest["parts"]:
             try:
                 table = read_listed(self.folder, name, part, self.manifest["study_digest"])
@@ -433,12 +493,17 @@ class Results:
                     f"{error}. Run the study again with --out {self.folder}: only what is missing "
                     "is measured"
                 ) from None
-            tables.append(table)
-        frame: pd.DataFrame = pa.concat_tables(tables).replace_schema_metadata(None).to_pandas()
+            try:
+                tables.append((table if where is None else table.filter(where)).select(kept))
+            except (pa.ArrowException, TypeError) as error:
+                raise ValueError(f"where: does not fit table {name!r}: {error}") from None
+        frame: pd.DataFrame = (
+            pa.concat_tables(tables).replace_schema_metadata(None).to_pandas(use_threads=False)
+        )
         order = np.lexsort([frame[key].to_numpy() for key in reversed(keys)])
         if (order[1:] < order[:-1]).any():
             frame = frame.take(order).reset_index(drop=True)
-        return frame
+        return frame[wanted]
 
 
 def load_results(folder: str | Path) -> Results:
