@@ -358,7 +358,7 @@ def full_extra():
             "atlas": {"cold": 20.0, "warm": [1.5]},
         },
         "study": {
-            "draws": 4, "seconds": 5.0, "workers": 2, "writing": 0.1, "kernels": 0.85,
+            "draws": 4, "seconds": 5.0, "workers": 2, "kernels": 0.85,
             "spent": {"gradient_profile": 8.5, "waiting for work": 1.5},
         },
     }  # fmt: skip
@@ -404,10 +404,12 @@ def test_work_units_count_trajectories():
 
 
 def test_stages_are_names_in_the_study():
-    from vgcore.study import engines, measure
+    from vgcore import remedies
+    from vgcore.study import measure, worker
 
     assert all(callable(getattr(measure, name)) for name in child.STAGES)
-    assert callable(engines._measure_chunk)
+    assert all(callable(getattr(remedies, name)) for name in child.REMEDIES)
+    assert all(callable(getattr(worker, name)) for name in ("encode", "write_files", "_measured"))
     assert set(child.KERNELS) <= set(child.STAGES)
 
 

@@ -151,7 +151,7 @@ def test_linear_leaky_units_have_the_rate_of_their_matrix(gain, dtype):
     cell = vg.LeakyRNN(W.astype(dtype), activation="linear", leak=0.5)
     found = vg.gradient_profile(cell, 1000, rng=2)
     rho = np.abs(np.linalg.eigvalsh(0.5 * np.eye(8) + 0.5 * cell.W_rec.astype(float))).max(axis=1)
-    np.testing.assert_allclose(found.rate((900, 1000)).value[:, 0], np.log(rho), rtol=1e-4)
+    np.testing.assert_allclose(found.rate((900, 1000)).value[:, 0], np.log(rho), rtol=1e-3)
     # the state grows as the gradient shrinks from the loss back, so that terms stay as they are
     terms = found.log_contribution[:, 0, 400:600]
     assert np.abs(terms - terms.mean(axis=1, keepdims=True)).max() < 1e-2

@@ -19,8 +19,11 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-# What a study spends its time on: names in `vgcore.study.measure`, and what they are called.
+# What a study spends its time on: names in `vgcore.study.measure`, and what they are called; the
+# remedies that work on gradients and matrices, names in `vgcore.remedies`; and what a worker does.
 KERNELS = {"gradient_profile": "gradient_profile", "spectral_radius": "spectral_radius"}
+REMEDIES = ("truncation", "clipping", "penalised_descent")
+REMEDY = "remedies"
 STAGES = KERNELS | {
     "sample_block": "drawing weights",
     "normal_block": "drawing inputs and states",
@@ -88,8 +91,9 @@ spectral_radius = [1.0]
 def stages(n_draws: str) -> dict[str, Any]:
     """Run the atlas with a few draws and tell where its threads spent their time."""
     from vgcore.environment import thread_count
-    from vgcore.study import engines, store
+    from vgcore import remedies
     from vgcore.study import measure as module
+    from vgcore.study import worker
 
     atlas()  # compiles
     spent: dict[str, float] = {}
@@ -107,25 +111,21 @@ def stages(n_draws: str) -> dict[str, Any]:
         return run
 
     places: list[tuple[Any, str, str]] = [(module, name, stage) for name, stage in STAGES.items()]
-    for owner, name, stage in [
-        *places,
-        (engines, "_measure_chunk", REST),
-        (store.Store, "write", WRITING),
-    ]:
+    places += [(remedies, name, REMEDY) for name in REMEDIES]
+    places += [(worker, name, WRITING) for name in ("encode", "write_files")]
+    for owner, name, stage in [*places, (worker, "_measured", REST)]:
         setattr(owner, name, timed(getattr(owner, name), stage))
     began = time.perf_counter()
     _run(f'name = "few"\nextends = "atlas"\nn_draws = {int(n_draws)}\n')
     seconds = time.perf_counter() - began
-    spent[REST] -= sum(spent.get(stage, 0.0) for stage in STAGES.values())
+    spent[REST] -= sum(spent.get(stage, 0.0) for stage in [*STAGES.values(), REMEDY])
     workers = thread_count()
-    writing = spent.pop(WRITING)
     return {
         "draws": int(n_draws),
         "seconds": seconds,
         "workers": workers,
         "spent": spent | {"waiting for work": workers * seconds - sum(spent.values())},
-        "writing": writing,
-        "kernels": sum(spent[stage] for stage in KERNELS.values()) / (workers * seconds),
+        "kernels": sum(spent[stage] for stage in [*KERNELS.values(), REMEDY]) / (workers * seconds),
     }
 
 

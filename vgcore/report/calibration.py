@@ -41,6 +41,7 @@ def predicted_rate(condition: Condition) -> tuple[float, float] | None:
 
     Examples
     --------
+    >>> from vgcore.report.calibration import predicted_rate
     >>> from vgcore.study.config import Condition
     >>> low, high = predicted_rate(Condition(spectral_radius=0.9, input_variance=0.01))
     >>> round(low, 4), round(high, 4)
