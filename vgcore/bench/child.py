@@ -90,8 +90,8 @@ spectral_radius = [1.0]
 
 def stages(n_draws: str) -> dict[str, Any]:
     """Run the atlas with a few draws and tell where its threads spent their time."""
-    from vgcore.environment import thread_count
     from vgcore import remedies
+    from vgcore.environment import thread_count
     from vgcore.study import measure as module
     from vgcore.study import worker
 
