@@ -45,7 +45,7 @@ def predicted_rate(condition: Condition) -> tuple[float, float] | None:
     >>> from vgcore.study.config import Condition
     >>> low, high = predicted_rate(Condition(spectral_radius=0.9, input_variance=0.01))
     >>> round(low, 4), round(high, 4)
-    (-0.19, -0.1347)
+    (-0.1889, -0.1348)
     """
     c = condition.treated
     known = c.init in (*CIRCULAR, "orthogonal") or c.activation == "linear"
