@@ -50,7 +50,7 @@ def test_effective_radius_is_that_of_the_mixed_matrix():
 
 
 def test_a_linear_reservoir_has_echo_states_below_radius_one_and_none_above():
-    for gain, verdict in ((0.8, "echo state"), (1.1, "no echo state")):
+    for gain, verdict in ((0.8, "echo state"), (1.1, "chaotic")):
         found = echo.echo_state(linear(gain=gain), 400, rng=2)
         np.testing.assert_allclose(found.exponent, np.log(gain), atol=1e-6)
         assert found.share(verdict) == 1.0
@@ -61,13 +61,28 @@ def test_a_linear_reservoir_has_echo_states_below_radius_one_and_none_above():
 def test_strong_input_gives_a_chaotic_reservoir_echo_states():
     cell = vg.LeakyRNN.draw(10, 60, gain=1.8, n_inputs=1, rng=1)
     u = np.random.default_rng(1).standard_normal((10, 1100, 1))
-    assert echo.echo_state(cell, 1000, rng=2).share("no echo state") >= 0.8
+    assert echo.echo_state(cell, 1000, rng=2).share("chaotic") >= 0.8
     driven = echo.echo_state(cell, 1000, inputs=5.0 * u, rng=2)
     assert driven.share("echo state") == 1.0
     # and two runs from different states do come together
     exponent = vg.lyapunov_exponents(cell, 1000, n_exponents=1, burn_in=50, tangent_burn_in=50,
                                      inputs=5.0 * u, rng=2)[:, 0]  # fmt: skip
     np.testing.assert_allclose(driven.exponent, exponent, rtol=1e-9)
+
+
+def test_two_states_of_rest_are_no_echo_state_though_each_attracts():
+    cell = vg.LeakyRNN(2.0 * np.eye(1)[None].repeat(3, axis=0))
+    found = echo.echo_state(cell, 200, initial_state=[[0.5], [1.0], [-2.0]], rng=1)
+    assert (found.high < 0).all()
+    assert found.share("multistable") == 1.0
+    # the same unit under an input that holds it up has one state
+    driven = vg.LeakyRNN(2.0 * np.eye(1)[None], np.ones((1, 1, 1)))
+    assert echo.echo_state(driven, 200, inputs=[2.0], rng=1).share() == 1.0
+
+
+def test_a_run_too_short_to_tell_is_undecided():
+    found = echo.echo_state(linear(gain=0.99), 100, rng=1)
+    assert found.share("undecided") == 1.0
 
 
 def test_a_linear_orthogonal_reservoir_remembers_n_inputs():

@@ -20,14 +20,16 @@ from vgcore.parallel import over_draws
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Seed, Streams
 from vgcore.tables import tidy
+from vgcore.trajectory import drive_and_state
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
-VERDICTS = ("echo state", "no echo state", "undecided")
+VERDICTS = ("echo state", "multistable", "chaotic", "undecided")
 _BLOCKS = 10  # of steps, whose exponents give the interval
+_MERGED, _APART = np.log(1e-6), np.log(1e-3)  # of the first distance of two states
 
 
 def effective_radius(cell: Cell, *, n_threads: int | None = None) -> Floats:
@@ -75,9 +77,13 @@ class EchoState:
     exponent, low, high : ndarray of float64
         Largest Lyapunov exponent under the given input, nats a step, with an interval from blocks
         of the run.
+    log_separation : ndarray of float64
+        ln of the distance between two states at the end that began at x_0 and -x_0, relative to
+        their first distance; -inf where they are equal.
     verdict : ndarray of str
-        "echo state" where the interval lies below 0: nearby states come together under this
-        input. "no echo state" where it lies above, "undecided" where it holds 0.
+        "echo state" where the interval lies below 0 and the two states have met; "multistable"
+        where it does, but they stay apart: each forgets small differences, not where it began.
+        "chaotic" where the interval lies above 0, "undecided" for the rest.
     n_steps : int
         Steps measured.
     """
@@ -85,6 +91,7 @@ class EchoState:
     exponent: Floats
     low: Floats
     high: Floats
+    log_separation: Floats
     verdict: npt.NDArray[np.str_]
     n_steps: int
 
@@ -96,7 +103,12 @@ class EchoState:
     def to_frame(self) -> pd.DataFrame:
         """Tidy table, a row a draw."""
         return tidy(
-            ("draw",), exponent=self.exponent, low=self.low, high=self.high, verdict=self.verdict
+            ("draw",),
+            exponent=self.exponent,
+            low=self.low,
+            high=self.high,
+            log_separation=self.log_separation,
+            verdict=self.verdict,
         )
 
     def __repr__(self) -> str:
@@ -118,11 +130,12 @@ def echo_state(
     rng: Seed = None,
     n_threads: int | None = None,
 ) -> EchoState:
-    """Test reservoirs for echo states by the sign of their largest exponent under an input.
+    """Test reservoirs for echo states: by their largest exponent and by two states under one input.
 
-    The exponent is that of one trajectory: it tells whether states near to it come together, and
-    not whether another trajectory far away does something else. It says nothing of other inputs; a
-    reservoir that is chaotic at rest may well forget its past under a strong one.
+    A negative exponent says that states near to one another come together; x = tanh(2 x) has one
+    and two states of rest. So two trajectories from far apart have to meet as well. A finite run
+    with one input is evidence, no proof; a reservoir that is chaotic at rest may forget its past
+    under strong input.
 
     Parameters
     ----------
@@ -167,6 +180,8 @@ def echo_state(
     n_steps = checks.integer("n_steps", n_steps, least=2 * _BLOCKS)
     burn_in = checks.integer("burn_in", burn_in)
     level = checks.fraction("level", level, such_as="0.95")
+    streams = Streams.from_rng(rng)
+    u, state = drive_and_state(reservoir, burn_in + n_steps, inputs, initial_state, streams)
     stops = np.linspace(0, n_steps, _BLOCKS + 1).astype(np.int64)[1:]
     found = lyapunov_history(
         reservoir,
@@ -175,18 +190,36 @@ def echo_state(
         burn_in=burn_in - burn_in // 2,
         tangent_burn_in=burn_in // 2,
         inputs=inputs,
-        initial_state=initial_state,
+        initial_state=state,
         rng=rng,
         n_threads=n_threads,
     )[..., 0]
-    lengths = np.diff(stops, prepend=0)
-    blocks = np.diff(found * stops, prepend=0.0) / lengths
+    blocks = np.diff(found * stops, prepend=0.0) / np.diff(stops, prepend=0)
     exponent = found[:, -1]
     half = special.stdtrit(_BLOCKS - 1, 0.5 + level / 2) * blocks.std(axis=1, ddof=1) / _BLOCKS**0.5
     half = np.where(np.isfinite(half), half, 0.0)  # -inf in a block: the exponent is -inf too
     low, high = exponent - half, exponent + half
-    verdict = np.select([high < 0.0, low > 0.0], VERDICTS[:2], VERDICTS[2])
-    return EchoState(exponent, low, high, verdict, n_steps)
+
+    u = np.broadcast_to(u, (reservoir.n_draws, burn_in + n_steps, u.shape[-1]))
+    state = np.broadcast_to(state, (reservoir.n_draws, reservoir.n_state))
+    ends = [
+        reservoir_states(reservoir, u, start, skipped=u.shape[1] - 1, n_threads=n_threads)[:, 0]
+        for start in (state, -state)
+    ]
+    with np.errstate(divide="ignore"):
+        distance = np.log(np.linalg.norm(ends[0] - ends[1], axis=1))
+        separation = distance - np.log(2.0 * np.linalg.norm(state, axis=-1))
+    time_to_meet = exponent * (burn_in + n_steps) < 2.0 * _MERGED
+    verdict = np.select(
+        [
+            (high < 0.0) & (separation < _MERGED),
+            (high < 0.0) & (separation > _APART) & time_to_meet,
+            low > 0.0,
+        ],
+        VERDICTS[:3],
+        VERDICTS[3],
+    )
+    return EchoState(exponent, low, high, separation, verdict, n_steps)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -296,9 +329,16 @@ def memory_capacity(
 
 
 def reservoir_states(
-    cell: LeakyRNN, inputs: Array, *, skipped: int = 0, n_threads: int | None = None
+    cell: LeakyRNN,
+    inputs: Array,
+    initial_state: Array | None = None,
+    *,
+    skipped: int = 0,
+    n_threads: int | None = None,
 ) -> Floats:
-    """States from rest under inputs (n_draws, T, n_inputs), without the first `skipped` ones.
+    """States under inputs (n_draws, T, n_inputs), without the first `skipped` ones.
+
+    They begin at initial_state (n_draws, N), or at rest.
 
     Returns
     -------
@@ -310,6 +350,7 @@ def reservoir_states(
     )  # fmt: skip
     _, parameters, constants, scratch = prepare(double, 1, inputs.shape[-1])
     lane: Any = _states_lane
+    inputs = np.require(inputs, np.float64, requirements=["C", "W"])
     states = np.empty((cell.n_draws, inputs.shape[1] - skipped, cell.n_hidden))
 
     def work(start: int, stop: int, *own: Array) -> None:
@@ -317,6 +358,8 @@ def reservoir_states(
         squares, exponents = rows[0][0], rows[1][0]
         for d in range(start, stop):
             state[:] = 0.0
+            if initial_state is not None:
+                state[: cell.n_hidden] = initial_state[d]
             lane(
                 *(array[d] for array in parameters), *constants, inputs[d], skipped,
                 forward, input_weights, bias, state, vectors, keep, squares, exponents, states[d],
