@@ -119,6 +119,11 @@ def draw(figure: Figure) -> mpl_figure.Figure:
 def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, seed: int) -> Path:
     """Write report.html, report.md, summary.csv, coverage.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
+    provenance = {  # before anything is written, which would make a checkout differ from its commit
+        **environment.describe(), "seed": seed,
+        "seconds": round(sum(e.seconds for e in entries), 1),
+    }  # fmt: skip
+    provenance.pop("compile_cache")
     figures = {}
     for entry in entries:
         svg, _ = save(draw(entry.finding.figure), out / "figures", entry.claim.name)
@@ -132,11 +137,6 @@ def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, see
         for c in coverage
     ])  # fmt: skip
     table.to_csv(out / "coverage.csv", index=False)
-    provenance = {
-        **environment.describe(), "seed": seed,
-        "seconds": round(sum(e.seconds for e in entries), 1),
-    }  # fmt: skip
-    provenance.pop("compile_cache")
     (out / "manifest.json").write_text(json.dumps(provenance, indent=2) + "\n", "utf-8")
     counts = {name: sum(e.verdict == name for e in entries) for name in VERDICTS}
     content = {
