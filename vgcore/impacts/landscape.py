@@ -122,8 +122,8 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
         )
     ]
     for name, group in table[table.quantity == "loss change"].groupby("condition", sort=False):
-        best: Any = group.loc[group.value.idxmin()]
-        longest: Any = group.loc[group.x.idxmax()]
+        best: Any = group.iloc[group.value.argmin()]
+        longest: Any = group.iloc[group.x.argmax()]
         text.append(
             f"At {name} the best step along the gradient has length {best.x:g} (loss "
             f"{best.value:+.2g}); one of length {longest.x:g} "

@@ -20,12 +20,13 @@ from vgcore.impacts.table import (
     extremes,
     lines,
     middle,
+    point,
     row,
     share,
     value,
 )
 from vgcore.papers.page import draw
-from vgcore.papers.table import Figure, Series, bootstrap
+from vgcore.papers.table import Figure, bootstrap
 from vgcore.profile import gradient_profile
 from vgcore.stats import Estimate, mean
 from vgcore.training import adding, delayed_recall, train
@@ -38,9 +39,9 @@ def learn_delays(
     *,
     radii: Sequence[float] = (0.5, 0.8, 0.95, 1.1, 1.4),
     delays: Sequence[int] = (2, 4, 8, 16, 32),
-    n_nets: int = 10,
+    n_nets: int = 8,
     n_hidden: int = 20,
-    n_updates: int = 1500,
+    n_updates: int = 1000,
     n_lags: int = 500,
     n_threads: int | None = None,
 ) -> pd.DataFrame:
@@ -63,11 +64,9 @@ def learn_delays(
     for init in ("gaussian", "orthogonal"):
         for radius in radii if init == "gaussian" else radii[:1]:
             scale = radius if init == "gaussian" else 1.0
-            cell = RNN.draw(
-                n_nets, n_hidden, init=init, spectral_radius=scale, n_inputs=1, rng=seed
-            )
+            net = RNN.draw(n_nets, n_hidden, init=init, spectral_radius=scale, n_inputs=1, rng=seed)
             name = f"RNN {scale:g}" if init == "gaussian" else "RNN orthogonal"
-            conditions.append((name, scale if init == "gaussian" else np.nan, cell))
+            conditions.append((name, scale if init == "gaussian" else np.nan, net))
     conditions += [(n, np.nan, c) for n, c in cells(n_nets, n_hidden, 1, seed).items()]
     inputs, _ = delayed_recall(1, n_lags).batch(5, rng=seed)
     parts = []
@@ -79,9 +78,9 @@ def learn_delays(
         going, length = np.ones(n_nets, bool), np.zeros(n_nets)
         for delay in delays:
             found = train(
-                cell, delayed_recall(delay), n_updates, optimiser="adam", learning_rate=1e-30005,
-                clip=1.0, n_test=200, test_every=max(n_updates // 5, 1), rng=seed,
-                record_every=1, n_threads=n_threads,
+                cell, delayed_recall(delay), n_updates, optimiser="adam", learning_rate=0.005,
+                clip=1.0, n_test=200, test_every=max(n_updates // 2, 1), rng=seed,
+                 n_threads=n_threads,
             )  # fmt: skip
             best = np.nanmin(np.column_stack([found.test_loss, np.full(n_nets, np.inf)]), axis=1)
             going &= best < LEARNED * found.task.chance_loss
@@ -103,18 +102,17 @@ def learn_delays(
 def capacity(nets: pd.DataFrame, setting: str) -> Impact:
     """Longest delay learned for the budget, from what `learn_delays` returns."""
     rows = []
-    for (name, radius), group in nets.groupby(["condition", "radius"], sort=False, dropna=False):
-        rows.append(row(name, radius, "longest delay", mean(group.length), len(group)))
-        rows.append(row(name, radius, "horizon untrained", middle(group.horizon), len(group)))
+    for name, group in nets.groupby("condition", sort=False):
+        radius = float(group.radius.iloc[0])
+        rows.append(row(str(name), radius, "longest delay", mean(group.length), len(group)))
+        rows.append(row(str(name), radius, "horizon untrained", middle(group.horizon), len(group)))
     table = pd.DataFrame(rows)
     by_radius = table[table.x.notna()].assign(condition="RNN, gaussian")
     longest = table[table.quantity == "longest delay"].reset_index(drop=True)
-    names = pd.Categorical(longest.condition, categories=longest.condition)
     series = [
-        Series(str(name), [place], [one.value],
-               *([[one.low], [one.high]] if np.isfinite(one.low) else []))
-        for place, (name, one) in enumerate(zip(names, each(longest), strict=True))
-    ]  # fmt: skip
+        point(one.condition, place, Estimate(one.value, one.low, one.high, np.nan))
+        for place, one in enumerate(each(longest))
+    ]
     figures = {
         "capacity-radius": lines(
             by_radius, "longest delay", "spectral radius", "longest delay learned, steps"
@@ -195,11 +193,9 @@ def prediction(nets: pd.DataFrame, setting: str, seed: int) -> Impact:
     )  # fmt: skip
     table = pd.DataFrame(rows)
     series = []
-    for name, group in nets.groupby("condition", sort=False):
+    for key, group in nets.groupby("condition", sort=False):
         x = middle(group.horizon).value
-        found = mean(group.length)
-        ends = [[found.low], [found.high]] if np.isfinite(found.low) else []
-        series.append(Series(str(name), [x], [found.value], *ends))
+        series.append(point(str(key), x, mean(group.length)))
     figures = {
         "prediction-scatter": draw(
             Figure("median horizon of the untrained nets, lags", "longest delay learned, steps",
@@ -242,10 +238,10 @@ def prediction_text(table: pd.DataFrame) -> list[str]:
 def architectures(
     seed: int,
     *,
-    lengths: Sequence[int] = (10, 20, 40, 80),
-    n_nets: int = 10,
+    lengths: Sequence[int] = (10, 20, 40),
+    n_nets: int = 8,
     n_hidden: int = 20,
-    n_updates: int = 1500,
+    n_updates: int = 1000,
     n_threads: int | None = None,
 ) -> Impact:
     """Cells of equal parameter count on the adding problem, each length trained anew."""
@@ -280,7 +276,7 @@ def architectures(
 
 def _add(cell: Cell, length: int, n_updates: int, seed: int, n_threads: int | None) -> Any:
     return train(
-        cell, adding(length), n_updates, optimiser="adam", learning_rate=1e-30005, clip=1.0,
+        cell, adding(length), n_updates, optimiser="adam", learning_rate=0.005, clip=1.0,
         n_test=400, rng=seed, n_threads=n_threads,
     )  # fmt: skip
 
@@ -306,10 +302,10 @@ def generalisation(
     seed: int,
     *,
     trained: int = 50,
-    tested: Sequence[int] = (50, 75, 100, 150, 200),
-    n_nets: int = 10,
+    tested: Sequence[int] = (50, 75, 100, 200),
+    n_nets: int = 8,
     n_hidden: int = 20,
-    n_updates: int = 2500,
+    n_updates: int = 1500,
     n_threads: int | None = None,
 ) -> Impact:
     """Trained on one length, tested on longer ones."""

@@ -57,6 +57,13 @@ def share(flags: npt.ArrayLike) -> Estimate:
     return violations(int(found.sum()), len(found))
 
 
+def point(name: str, x: float, found: Estimate) -> Series:
+    """One point of a figure, with its interval where it has one."""
+    known = np.isfinite(found.low)
+    return Series(name, [x], [found.value], [found.low] if known else (),
+                  [found.high] if known else ())  # fmt: skip
+
+
 def middle(values: npt.ArrayLike) -> Estimate:
     """Median with its middle half: how nets scatter, not how well the median is known."""
     low, value, high = np.quantile(np.asarray(values, float), (0.25, 0.5, 0.75))
@@ -71,10 +78,14 @@ def lines(
     series = []
     part = table[table.quantity == quantity]
     for name, group in part.groupby("condition", sort=False):
-        ends = [group[end].fillna(group.value).tolist() for end in ("low", "high")]
-        if group.low.isna().all():
-            ends = []
-        series.append(Series(str(name), group.x.tolist(), group.value.tolist(), *ends))
+        low, high = (group[end].fillna(group.value).tolist() for end in ("low", "high"))
+        known = not group.low.isna().all()
+        series.append(
+            Series(
+                str(name), group.x.tolist(), group.value.tolist(), low if known else (),
+                high if known else (),
+            )
+        )  # fmt: skip
     return draw(Figure(x_label, y_label, series, x_log=x_log, y_log=y_log))
 
 
@@ -85,7 +96,7 @@ def each(table: pd.DataFrame) -> Iterator[Any]:
 
 def extremes(table: pd.DataFrame) -> tuple[Any, Any]:
     """The rows with the largest and the smallest value."""
-    return table.loc[table.value.idxmax()], table.loc[table.value.idxmin()]
+    return table.iloc[table.value.argmax()], table.iloc[table.value.argmin()]
 
 
 def value(table: pd.DataFrame, condition: str, quantity: str, x: float | None = None) -> float:
