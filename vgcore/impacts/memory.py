@@ -145,12 +145,12 @@ def capacity_text(table: pd.DataFrame) -> list[str]:
 
 def _pooled(nets: pd.DataFrame, measure: Any, seed: int) -> Estimate:
     """A measure of pooled nets; its interval resamples whole conditions, which nets share."""
-    groups = [group for _, group in nets.groupby("condition", sort=False)]
+    places = list(nets.reset_index(drop=True).groupby("condition", sort=False).indices.values())
 
-    def of(indices: npt.NDArray[np.int64]) -> float:
-        return float(measure(pd.concat([groups[i] for i in indices])))
+    def of(drawn: npt.NDArray[np.int64]) -> float:
+        return float(measure(nets.iloc[np.concatenate([places[i] for i in drawn])]))
 
-    return bootstrap(of, len(groups), seed, 1000)
+    return bootstrap(of, len(places), seed)
 
 
 def rank_correlation(nets: pd.DataFrame) -> float:
