@@ -39,9 +39,9 @@ def learn_delays(
     *,
     radii: Sequence[float] = (0.5, 0.8, 0.95, 1.1, 1.4),
     delays: Sequence[int] = (2, 4, 8, 16, 32),
-    n_nets: int = 8,
+    n_nets: int = 6,
     n_hidden: int = 20,
-    n_updates: int = 1000,
+    n_updates: int = 800,
     n_lags: int = 500,
     n_threads: int | None = None,
 ) -> pd.DataFrame:
@@ -77,6 +77,8 @@ def learn_delays(
         )  # fmt: skip
         going, length = np.ones(n_nets, bool), np.zeros(n_nets)
         for delay in delays:
+            if not going.any():
+                break  # longer ones would not count
             found = train(
                 cell, delayed_recall(delay), n_updates, optimiser="adam", learning_rate=0.005,
                 clip=1.0, n_test=200, test_every=max(n_updates // 2, 1), rng=seed,
@@ -239,9 +241,9 @@ def architectures(
     seed: int,
     *,
     lengths: Sequence[int] = (10, 20, 40),
-    n_nets: int = 8,
+    n_nets: int = 6,
     n_hidden: int = 20,
-    n_updates: int = 1000,
+    n_updates: int = 800,
     n_threads: int | None = None,
 ) -> Impact:
     """Cells of equal parameter count on the adding problem, each length trained anew."""
@@ -303,9 +305,9 @@ def generalisation(
     *,
     trained: int = 50,
     tested: Sequence[int] = (50, 75, 100, 200),
-    n_nets: int = 8,
+    n_nets: int = 6,
     n_hidden: int = 20,
-    n_updates: int = 1500,
+    n_updates: int = 1000,
     n_threads: int | None = None,
 ) -> Impact:
     """Trained on one length, tested on longer ones."""

@@ -19,10 +19,10 @@ from vgcore.training.experiments import long_term_dependencies, success_rates
 def dependencies(
     seed: int,
     *,
-    lengths: Sequence[int] = (10, 20, 30, 50),
+    lengths: Sequence[int] = (10, 20, 30),
     n_nets: int = 10,
     n_hidden: int = 30,
-    n_updates: int = 2000,
+    n_updates: int = 1500,
     n_threads: int | None = None,
 ) -> Impact:
     """Success rate against length for SGD, SGD-C and SGD-CR, on the same nets and sequences."""
@@ -92,9 +92,9 @@ def instability(
     length: int = 15,
     radii: Sequence[float] = (0.95, 1.3),
     activations: Sequence[str] = ("tanh", "relu"),
-    n_nets: int = 12,
+    n_nets: int = 10,
     n_hidden: int = 30,
-    n_updates: int = 1500,
+    n_updates: int = 1000,
     n_threads: int | None = None,
 ) -> Impact:
     """Time to solve as survival, loss spikes and divergence, with and without clipping."""
