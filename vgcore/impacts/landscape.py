@@ -125,7 +125,7 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
         best: Any = group.iloc[group.value.argmin()]
         longest: Any = group.iloc[group.x.argmax()]
         text.append(
-            f"At {name} the best step along the gradient has length {best.x:g} (loss "
+            f"At {name} the best of these steps has length {best.x:g} (loss "
             f"{best.value:+.2g}); one of length {longest.x:g} "
             f"{'lowers' if longest.value < 0 else 'raises'} it ({longest.value:+.2g})."
         )

@@ -187,6 +187,8 @@ def prediction(nets: pd.DataFrame, setting: str, seed: int) -> Impact:
     for name, part in (("all conditions", nets), ("vanilla alone", vanilla)):
         rows.append(row(name, np.nan, "Spearman", _pooled(part, rank_correlation, seed), len(part)))
         for delay in sorted(set(nets.length[nets.length > 0])):
+            if (part.length >= delay).all() or (part.length < delay).all():
+                continue  # nothing to tell apart
             found = _pooled(part, lambda p, delay=delay: auc(p, delay), seed)
             rows.append(row(name, delay, "AUC", found, len(part)))
     rows.append(
@@ -224,6 +226,13 @@ def prediction_text(table: pd.DataFrame) -> list[str]:
             text.append(f"Over {name} a longer horizon went with a shorter memory: {span}.")
         else:
             text.append(f"Over {name} the horizon does not tell what is learned: {span}.")
+    for one in each(table[table.quantity == "AUC"]):
+        if not one.low <= 0.5 <= one.high:
+            better = "longer" if one.low > 0.5 else "shorter"
+            text.append(
+                f"Over {one.condition} nets that learn delay {one.x:g} had the {better} horizon: "
+                f"AUC {one.value:.2f} [{one.low:.2f}, {one.high:.2f}]."
+            )
     inside: Any = found.loc["within a condition"]
     if np.isnan(inside.value):
         text.append("Within no condition did nets differ in what they learned.")
@@ -293,9 +302,10 @@ def architectures_text(table: pd.DataFrame) -> list[str]:
             f"{best.value:.0%}."
         ]
     sure = best.low > worst.high
+    least = ", ".join(longest.condition[longest.value == worst.value])
     return [
         f"At length {best.x:g} {best.condition} learned most often ({best.value:.0%}) and "
-        f"{worst.condition} least ({worst.value:.0%}); "
+        f"{least} least ({worst.value:.0%}); "
         + ("their intervals part." if sure else "their intervals overlap, so it may be chance.")
     ]
 

@@ -135,11 +135,7 @@ def instability(
         f"Unsolved nets are censored. A spike is a mean loss over {max(every // 10, 1)} updates "
         f"above {SPIKE:g} times chance; divergence counts as one",
         table,
-        {
-            "instability": lines(
-                table, "unsolved", "updates", "share of nets not yet solved (Kaplan-Meier)"
-            )
-        },
+        {"instability": lines(table, "unsolved", "updates", "share of nets not yet solved")},
         instability_text(table),
     )
 

@@ -86,7 +86,7 @@ def draw(figure: Figure) -> mpl_figure.Figure:
             if series.theory:
                 ax.plot(x, y, "--", color="#333333", linewidth=1.3, label=series.label, zorder=1)
                 continue
-            colour, marker = PALETTE[(0, 2, 3, 4, 5, 6, 1, 7)[measured % 8]]
+            colour, marker = PALETTE[(0, 2, 3, 4, 5, 6, 1, 7, 8, 9, 10, 11)[measured % 12]]
             measured += 1
             if len(x) > 50:
                 ax.plot(x, y, ".", color=colour, markersize=3, alpha=0.6, label=series.label)
