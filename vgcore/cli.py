@@ -65,7 +65,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 StudyArgument = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+        metavar="STUDY",
+        help="Name of a shipped study, or path of a TOML file; or: papers, impacts.",
     ),
 ]
 Workers = Annotated[
@@ -125,7 +126,8 @@ def run(
 ) -> None:
     """Measure a study and write its report; goes on where an earlier run stopped.
 
-    `run papers` measures the scoreboard of papers: one row a claim of the literature.
+    `run papers` measures the scoreboard of papers: one row a claim of the literature. `run impacts`
+    trains nets, and measures what vanishing gradients do to learning.
     """
     if verify is not None:
         if study is not None:
@@ -136,6 +138,9 @@ def run(
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
+        return
+    if study == "impacts":
+        _run_impacts(out or Path("reports") / "impacts", workers, dry_run, as_json)
         return
     from vgcore.study import Progress, load_study, run_study
     from vgcore.study.engines import parse_shard
@@ -235,6 +240,24 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
         _print_json({"out": str(folder), "report": str(page), "claims": len(papers.CLAIMS)})
     else:
         print(f"{len(papers.CLAIMS)} claims in {folder}\nreport: {page}")
+
+
+def _run_impacts(folder: Path, workers: int | None, dry_run: bool, as_json: bool) -> None:
+    """Measure what vanishing gradients do to learning; it starts anew each time."""
+    from vgcore import impacts
+
+    names = list(impacts.EXPERIMENTS)
+    if dry_run:
+        lines = [*names, f"{len(names)} experiments, written to {folder}; takes some minutes"]
+        print(json.dumps(names) if as_json else "\n".join(lines))
+        return
+    page = impacts.run(
+        folder, n_threads=workers, tell=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    if as_json:
+        _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
+    else:
+        print(f"{len(names)} experiments in {folder}\nreport: {page}")
 
 
 @app.command()
