@@ -356,14 +356,15 @@ def selftest(
     """
     started = time.monotonic()
     from vgcore import selftest
+    from vgcore.environment import thread_count
 
     wanted = selftest.select(only)
     width = max(len(one.name) for one in wanted)
     rows = []
     if not as_json:
         print(f"{'check':<{width}}  {'measured [95 % interval]':<30} {'expected':>10}  z or error")
-    for one in wanted:
-        row = selftest.run_check(one, seed)
+    # two processes, since the first run of all checks compiles for a minute; more share no kernels
+    for row in selftest.rows(seed, only, n_processes=1 if only else min(2, thread_count(None))):
         rows.append(row)
         if not as_json:  # row by row: the first of a kind waits for its kernels to be compiled
             print(_selftest_line(row, width), flush=True)
