@@ -223,6 +223,19 @@ def test_a_check_does_not_depend_on_the_others():
     assert selftest.run(seed=4, only="normal numbers: mean") != alone
 
 
+def test_two_processes_give_the_rows_of_one_in_order():
+    assert list(selftest.rows(2, "random", n_processes=2)) == selftest.run(2, "random")
+
+
+def test_what_ends_an_area_in_a_process_fails_its_checks_and_no_others(monkeypatch):
+    known = selftest.select("normal numbers: mean")
+    lost = Check("not known to the process", "elsewhere", False, lambda rng: None)
+    monkeypatch.setattr(selftest, "select", lambda only: [lost, *known])
+    first, second = selftest.rows(n_processes=2)
+    assert (first.passed, second.passed) == (False, True)
+    assert "not known to the process" in first.fault
+
+
 def test_an_unknown_area_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'estimator clipping'"):
         selftest.run(only="clippng")

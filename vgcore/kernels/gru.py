@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
@@ -200,7 +201,7 @@ def _gru_batch(
                 _of_row(inputs, d, k),
                 burn_in,
                 state,
-                0,
+                np.int64(0),  # not 0, for whose type all would be compiled again
                 vectors,
                 keep,
                 squares[2],

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
@@ -214,7 +215,7 @@ def _lstm_batch(
                 _of_row(inputs, d, k),
                 burn_in,
                 state,
-                0,
+                np.int64(0),  # not 0, for whose type all would be compiled again
                 vectors,
                 keep,
                 squares[2],

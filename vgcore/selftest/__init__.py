@@ -24,7 +24,17 @@ from vgcore import checks
 from vgcore.selftest import cells, estimators, functions, initializers
 from vgcore.selftest.table import ALARM, CHECKS, Check, Finding, alarm_limit
 
-__all__ = ["ALARM", "CHECKS", "Row", "cells", "estimators", "functions", "initializers", "rows", "run"]
+__all__ = [
+    "ALARM",
+    "CHECKS",
+    "Row",
+    "cells",
+    "estimators",
+    "functions",
+    "initializers",
+    "rows",
+    "run",
+]
 
 
 @dataclass(frozen=True)
