@@ -128,7 +128,7 @@ def test_attainable_coverage_of_a_stepped_median_is_that_of_exact_tails():
     low, high = S ** np.exp(half), S ** np.exp(-half)
     late = stats.binom.pmf(k, 100, coverage._SURVIVAL[m])[low > 0.5].sum()
     early = stats.binom.pmf(k, 100, coverage._SURVIVAL[m - 1])[high <= 0.5].sum()
-    assert coverage._STEPPED == pytest.approx(1 - late - early, abs=0.005)
+    assert 1 - late - early == pytest.approx(coverage._STEPPED, abs=0.005)
 
 
 def test_coverage_is_judged_about_what_is_attainable(monkeypatch):
