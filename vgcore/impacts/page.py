@@ -14,7 +14,7 @@ from vgcore.papers.page import embedded, provenance, render
 def write(impacts: Mapping[str, Impact], out: Path, seed: int, seconds: float) -> Path:
     """Write report.html, report.md, results.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
-    origin = provenance(out, seed, seconds)
+    origin = provenance(out, "impacts", seed, seconds)
     tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(tables, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))
