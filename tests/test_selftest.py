@@ -60,6 +60,12 @@ MUTANTS = {
         "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
         "0.5 * out_log_norm[lag]", "60 factors",
     ),
+    "input at a scale of its own": (
+        "kernels/rnn.py", "return bool(_max_abs(rows.drive) != 0.0)", "return False", "driven",
+    ),
+    "Jacobian of the LSTM without its output gate": (
+        "kernels/lstm.py", "h_of_c * c + to_o * W[3 * n + r, i]", "h_of_c * c", "LSTM: dx_T",
+    ),
     "clipping does not shrink": (
         "kernels/clipping.py", "out[1], out[3] = log_threshold, 1.0",
         "out[1], out[3] = log_norm, 1.0", "clipping by norm",

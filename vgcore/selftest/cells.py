@@ -342,3 +342,19 @@ for _n in (3, 20):
             f"{_activation} RNN of {_n} units, 60 factors {_gain:g}", "cell RNN",
             n=_n, activation=_activation, gain=_gain,
         )(_extreme)  # fmt: skip
+
+
+def _driven(rng: np.random.Generator, scale: float) -> Finding:
+    """A start far out of range of its input, with which it is brought to one scale; W = I / 2."""
+    T, n, g, u = 20, 5, 0.5, 0.75
+    states = [scale * (1.0 + rng.random(n))]
+    for _ in range(T):
+        states.append(g * states[-1] + u)
+    cell = RNN(g * np.eye(n)[None], np.ones((1, n, 1)), activation="linear")
+    found = gradient_profile(cell, T, inputs=[u], initial_state=states[0], rng=rng)
+    before = [np.log(x.max()) + np.log(np.linalg.norm(x / x.max())) for x in states[T - 1 :: -1]]
+    return identity(found.log_contribution[0, 0, :T], before + np.arange(T) * np.log(g), 1e-9)
+
+
+for _scale in (1e-200, 1e200):
+    check(f"linear RNN from a state of {_scale:g}, driven", "cell RNN", scale=_scale)(_driven)
