@@ -128,7 +128,8 @@ def rows(seed: int = 0, only: str = "", n_processes: int = 1) -> Iterator[Row]:
         yield from (run_check(one, seed) for one in wanted)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_processes, context, _begin_worker) as pool:
+    pool = ProcessPoolExecutor(n_processes, context, _begin_worker)
+    try:
         areas: dict[str, Future[dict[str, Row]]] = {}
         for one in wanted:
             if one.covers not in areas:
@@ -139,6 +140,8 @@ def rows(seed: int = 0, only: str = "", n_processes: int = 1) -> Iterator[Row]:
                 yield areas[one.covers].result()[one.name]
             except Exception as error:  # a kernel that ends its process
                 yield _fault(one, error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a Ctrl-C does not wait for the rest
 
 
 def _run_checks(names: list[str], seed: int) -> dict[str, Row]:
