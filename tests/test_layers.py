@@ -39,7 +39,7 @@ LAYERS = [
     ["remedies.echo_state"],
     ["remedies"],
     ["kernels.training"],
-    ["kernels.train_dense", "kernels.train_lstm", "kernels.train_gru"],
+    ["kernels.train_dense", "kernels.train_lstm", "kernels.train_gru", "kernels.train_deep"],
     ["kernels.train_lanes"],
     ["training.optimisers", "training.tasks", "training.parameters"],
     ["training.run"],
