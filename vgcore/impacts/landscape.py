@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from matplotlib.colors import LogNorm
 
 from vgcore.cells import RNN
 from vgcore.figures import PALETTE, RC
-from vgcore.impacts.table import Impact, lines, middle, row
+from vgcore.impacts.pieces import Experiment
+from vgcore.impacts.table import Impact, lines, middle, row, value
 from vgcore.training import gradient, temporal_order
 from vgcore.training.experiments import descent_on_surface, error_surface
-from vgcore.training.run import train
 
 RATE, CLIP = 0.1, 0.5  # of the steps on the surface
+CLOSE = 1e-5  # step of the finite difference of gradients
 WALL = 0.5 - 5.0 / (1.0 + np.exp(-0.5))  # bias at w = 5 whose unstable fixed point is the start
 
 
@@ -26,57 +28,94 @@ def landscape(
     seed: int,
     *,
     radii: Sequence[float] = (0.5, 0.95, 1.3, 2.0),
-    steps: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
-    length: int = 30,
-    n_nets: int = 30,
-    n_hidden: int = 30,
+    steps: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+    length: int = 50,
+    n_nets: int = 100,
+    n_hidden: int = 50,
     grid: int = 200,
     n_threads: int | None = None,
-) -> Impact:
-    """Clipped and plain steps at the wall, and the loss at steps down the gradient's direction."""
-    task = temporal_order(length)
+) -> Experiment:
+    """The wall with clipped and plain steps; loss and curvature along the gradient by radius."""
+    measure = partial(_along, seed, steps, length, n_nets, n_hidden, n_threads)
+
+    def finish(table: pd.DataFrame) -> dict[str, Impact]:
+        curvature = table[table.quantity == "curvature"]
+        impact = Impact(
+            "Optimisation landscape",
+            "The one-unit net of Pascanu et al. (2013), figure 6, at a rate of "
+            f"{RATE:g}, clipped at {CLIP:g} or plain; and temporal order at length {length}, "
+            f"{n_nets} untrained tanh nets of {n_hidden} units a spectral radius: loss on one "
+            "batch after steps of given length down its gradient, and its second derivative in "
+            "that direction; median and middle half",
+            table,
+            {
+                "surface": surface_figure(_paths(), grid),
+                "along-gradient": lines(
+                    table, "loss change", "length of the step", "change of the loss on the batch",
+                    x_log=True,
+                ),
+                "curvature": lines(
+                    curvature.assign(x=curvature.condition.str[7:].astype(float), condition="RNN"),
+                    "curvature", "spectral radius", "curvature along the gradient",
+                ),
+            },
+            landscape_text(table),
+        )  # fmt: skip
+        return {"landscape": impact}
+
+    jobs = {f"radius {radius:g}": partial(measure, radius) for radius in radii}
+    return Experiment({"surface": _surface, **jobs}, finish)
+
+
+def _paths() -> pd.DataFrame:
+    return descent_on_surface(5.0, WALL - 4.5e-5, learning_rate=RATE, clip=CLIP, n_updates=60)
+
+
+def _surface() -> pd.DataFrame:
     rows = []
-    for radius in radii:
-        cell = RNN.draw(n_nets, n_hidden, spectral_radius=radius, n_inputs=task.n_inputs, rng=seed)
-        readout = np.random.default_rng(seed).normal(0, n_hidden**-0.5, (task.n_outputs, n_hidden))
-        start, slope = gradient(cell, task, readout=(readout, 0.0), rng=seed, n_threads=n_threads)
-        norm = np.sqrt(sum((g**2).reshape(n_nets, -1).sum(axis=1) for g in slope.values()))
-        name = f"radius {radius:g}"
-        rows.append(row(name, np.nan, "gradient norm", middle(norm), n_nets))
-        for step in steps:
-            # one update of SGD at the rate step / norm is a step of that length
-            moved = train(
-                cell, task, 1, learning_rate=step / norm, readout=(readout, 0.0), rng=seed,
-                n_test=20, n_threads=n_threads,
-            )  # fmt: skip
-            loss, _ = gradient(
-                moved.cell, task, readout=(moved.W_out, moved.b_out), rng=seed,
-                n_threads=n_threads,
-            )  # fmt: skip
-            rows.append(row(name, step, "loss change", middle(loss - start), n_nets))
-    paths = descent_on_surface(5.0, WALL - 4.5e-5, learning_rate=RATE, clip=CLIP, n_updates=60)
-    for clipped, path in paths.groupby("clipped"):
+    for clipped, path in _paths().groupby("clipped"):
         moves = np.hypot(path.weight.diff(), path.bias.diff())
         name = "surface, clipped" if clipped else "surface, plain"
         rows.append(row(name, np.nan, "longest step", (moves.max(), np.nan, np.nan), 1))
         rows.append(row(name, np.nan, "last error", (path.error.iloc[-1], np.nan, np.nan), 1))
-    table = pd.DataFrame(rows)
-    return Impact(
-        "Optimisation landscape",
-        "The one-unit net of Pascanu et al. (2013), figure 6, at a rate of "
-        f"{RATE:g}, clipped at {CLIP:g} or plain; and temporal order at length {length}, {n_nets} "
-        "tanh nets a spectral radius: loss on one batch after steps of given length down its "
-        "gradient, median and middle half",
-        table,
-        {
-            "surface": surface_figure(paths, grid),
-            "along-gradient": lines(
-                table, "loss change", "length of the step", "change of the loss on the batch"
-            ),
-        },
-        landscape_text(table),
-        "Curvature is seen in the curves alone; no second derivative is computed.",
-    )
+    return pd.DataFrame(rows)
+
+
+def _along(
+    seed: int, steps: Sequence[float], length: int, n_nets: int, n_hidden: int,
+    n_threads: int | None, radius: float,
+) -> pd.DataFrame:  # fmt: skip
+    task = temporal_order(length)
+    cell = RNN.draw(n_nets, n_hidden, spectral_radius=radius, n_inputs=task.n_inputs, rng=seed)
+    W_out = np.random.default_rng(seed).normal(0, n_hidden**-0.5, (n_nets, 4, n_hidden))
+    at: dict[str, Any] = {
+        "W_rec": cell.W_rec, "W_in": cell.W_in, "bias": np.zeros((n_nets, n_hidden)),
+        "W_out": W_out, "b_out": np.zeros((n_nets, 4)),
+    }  # fmt: skip
+
+    def at_step(step: float) -> tuple[Any, dict[str, Any]]:
+        """Loss and gradient after a step of that length up the gradient of the start."""
+        p = {k: a + step * direction[k] for k, a in at.items()} if step else at
+        readout = p["W_out"], p["b_out"]
+        net = RNN(p["W_rec"], p["W_in"], p["bias"])
+        return gradient(net, task, readout=readout, rng=seed, n_threads=n_threads)
+
+    def inner(a: dict[str, Any], b: dict[str, Any]) -> Any:
+        return sum((a[k] * b[k]).reshape(n_nets, -1).sum(axis=1) for k in at)
+
+    start, slope = at_step(0.0)
+    norm = np.sqrt(inner(slope, slope))
+    direction = {k: a / norm.reshape(-1, *[1] * (a.ndim - 1)) for k, a in slope.items()}
+    slopes = [inner(at_step(step)[1], direction) for step in (-CLOSE, CLOSE)]
+    name = f"radius {radius:g}"
+    rows = [
+        row(name, np.nan, "gradient norm", middle(norm), n_nets),
+        row(name, np.nan, "curvature", middle((slopes[1] - slopes[0]) / (2 * CLOSE)), n_nets),
+    ]
+    rows += [
+        row(name, step, "loss change", middle(at_step(-step)[0] - start), n_nets) for step in steps
+    ]
+    return pd.DataFrame(rows)
 
 
 def surface_figure(paths: pd.DataFrame, grid: int) -> mpl_figure.Figure:
@@ -127,6 +166,7 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
         text.append(
             f"At {name} the best of these steps has length {best.x:g} (loss "
             f"{best.value:+.2g}); one of length {longest.x:g} "
-            f"{'lowers' if longest.value < 0 else 'raises'} it ({longest.value:+.2g})."
+            f"{'lowers' if longest.value < 0 else 'raises'} it ({longest.value:+.2g}). The "
+            f"curvature along the gradient is {value(table, str(name), 'curvature'):.2g}."
         )
     return text

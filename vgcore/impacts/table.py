@@ -17,6 +17,8 @@ from vgcore.papers.page import draw
 from vgcore.papers.table import Figure, Series, violations
 from vgcore.stats import Estimate
 
+COLUMNS = ["condition", "x", "quantity", "value", "low", "high", "n"]
+
 
 @dataclass(frozen=True)
 class Impact:
