@@ -31,7 +31,7 @@ def layers(
     n_layers: int = 12,
     n_hidden: int = 32,
     n_nets: int = 30,
-    n_updates: int = 1000,
+    n_updates: int = 3000,
     n_threads: int | None = None,
 ) -> Experiment:
     """Gradient of each layer's weights before and after training, and how far they moved."""

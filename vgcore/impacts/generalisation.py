@@ -44,9 +44,9 @@ def generalisation(
     *,
     trained: tuple[int, int] = (50, 200),
     tested: Sequence[int] = (50, 100, 200, 400, 800, 1600),
-    n_nets: int = 10,
+    n_nets: int = 20,
     n_hidden: int = 20,
-    n_updates: int = 2000,
+    n_updates: int = 3000,
     n_threads: int | None = None,
 ) -> Experiment:
     """Trained on lengths uniform between two, tested on longer ones."""
@@ -104,9 +104,9 @@ def generalisation_text(table: pd.DataFrame, trained: float) -> list[str]:
 def read_digits(
     seed: int,
     *,
-    n_nets: int = 10,
+    n_nets: int = 12,
     n_hidden: int = 32,
-    n_updates: int = 2500,
+    n_updates: int = 4000,
     n_threads: int | None = None,
 ) -> Experiment:
     """Error on digits read pixel by pixel, those trained on and others."""

@@ -23,9 +23,9 @@ def dependencies(
     seed: int,
     *,
     lengths: Sequence[int] = (10, 20, 30, 40, 60),
-    n_nets: int = 20,
+    n_nets: int = 30,
     n_hidden: int = 30,
-    n_updates: int = 2000,
+    n_updates: int = 3000,
     n_threads: int | None = None,
 ) -> Experiment:
     """Success rate against length for SGD, SGD-C and SGD-CR, on the same nets and sequences."""
@@ -110,7 +110,7 @@ def instability(
     activations: Sequence[str] = ("tanh", "relu"),
     n_nets: int = 30,
     n_hidden: int = 30,
-    n_updates: int = 2000,
+    n_updates: int = 3000,
     n_threads: int | None = None,
 ) -> Experiment:
     """Time to solve as survival, loss spikes and divergence, with and without clipping."""
