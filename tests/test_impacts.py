@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import signal
@@ -177,18 +178,20 @@ def test_sentences_turn_with_opposite_numbers(turn):
     ]
     steps = rows(("surface, plain", 0, "longest step", 500 if turn > 0 else 0.05, 0, 0),
                  ("surface, clipped", 0, "longest step", 0.05, 0, 0),
+                 ("surface, plain", 0, "last error", 0.3, 0, 0),
+                 ("surface, clipped", 0, "last error", 0.2, 0, 0),
                  ("radius 1", 0.1, "loss change", -0.2, 0, 0),
                  ("radius 1", 1, "loss change", 0.3 * turn, 0, 0),
-                 ("radius 1", np.nan, "curvature", 7 * turn, 0, 0))  # fmt: skip
+                 ("radius 1", np.nan, landscape.CURVED, 8 + turn, 0, 0))  # fmt: skip
     text = landscape.landscape_text(steps)
     assert ("throws" if turn > 0 else "no difference") in text[0]
     assert ("raises" if turn > 0 else "lowers") in text[1]
-    assert f"curvature along the gradient is {7 * turn}." in text[1]
+    assert f"curvature along the gradient has size {8 + turn}." in text[1]
     first, last = (0.001, 1.0)[::turn]
     moved = rows(("x", 1, "gradient before", 0.1, 0, 1), ("x", 1, "gradient after", 0.2, 0, 1),
                  ("x", 1, "movement", first, 0, 1), ("x", 9, "movement", last, 0, 1),
                  ("x", np.nan, "loss over chance", 0.5, 0, 1))  # fmt: skip
-    said = "hardly learn" if turn > 0 else "learn more than deep"
+    said = "hardly move" if turn > 0 else "move more than deep"
     assert f"shallow layers {said}" in depth.layers_text(moved)[0]
     low, high = (0.05, 0.15) if turn > 0 else (-0.05, 0.15)
     wrong = rows(("x", 10, "training error", 0.1, 0, 1), ("x", 10, "test error", 0.2, 0, 1),
@@ -245,6 +248,21 @@ def test_pieces_are_read_again_and_damaged_ones_measured_anew(tmp_path):
         pieces.kept(tmp_path, ("a", 1), job)
         pieces.kept(tmp_path, ("a", 2), job)
     assert len(calls) == 4
+
+
+def test_the_command_refuses_what_it_would_pass_over(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["run", "impacts", "--engine", "dask"])
+    assert ended.value.code == 2
+    assert "--engine: found 'dask', but impacts runs here" in capsys.readouterr().err
+    cli.app(["run", "impacts-full", "--dry-run", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == list(TINY)
+
+
+@pytest.mark.parametrize("study", impacts.STUDIES)
+def test_every_size_of_a_study_is_an_argument(study):
+    for name, sizes in impacts.STUDIES[study].items():
+        assert set(sizes) <= set(inspect.signature(impacts.EXPERIMENTS[name]).parameters)
 
 
 KILLED = """

@@ -136,6 +136,11 @@ def run(
         return
     if study is None:
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
+    if study in ("papers", "impacts", "impacts-full"):
+        choices = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
+        for option, given in choices.items():
+            if given is not None:
+                raise ValueError(f"{option}: found {given!r}, but {study} runs here; drop it")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return

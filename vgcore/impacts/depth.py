@@ -44,7 +44,7 @@ def layers(
                 "gradient norm over the last layer's", y_log=True,
             ),
             "layers-movement": lines(
-                table, "movement", "layer, 1 the first", "movement of weights over their norm",
+                table, "movement", "layer, 1 the first", "movement over norm",
                 y_log=True,
             ),
         }  # fmt: skip
@@ -123,9 +123,9 @@ def layers_text(table: pd.DataFrame) -> list[str]:
         before, after = (value(table, name, f"gradient {when}", 1) for when in ("before", "after"))
         shallow, deep = (value(table, name, "movement", x) for x in (1, last))
         verdict = (
-            "shallow layers hardly learn" if shallow < 0.1 * deep
-            else "shallow layers learn more than deep ones" if shallow > 10 * deep
-            else "all layers learn alike, within a factor of ten"
+            "shallow layers hardly move" if shallow < 0.1 * deep
+            else "shallow layers move more than deep ones" if shallow > 10 * deep
+            else "all layers move alike, within a factor of ten"
         )  # fmt: skip
         text.append(
             f"{name}: the first layer gets {before:.2g} of the last one's gradient before training "

@@ -12,7 +12,17 @@ from vgcore.cells import RNN, Cell
 from vgcore.gated import GRU, LSTM
 from vgcore.impacts.memory import _add
 from vgcore.impacts.pieces import Experiment
-from vgcore.impacts.table import COLUMNS, Impact, each, equal_size, lines, middle, row, value
+from vgcore.impacts.table import (
+    COLUMNS,
+    Impact,
+    each,
+    equal_size,
+    lines,
+    middle,
+    ranked,
+    row,
+    value,
+)
 from vgcore.stats import mean
 from vgcore.training import Task, Training, adding, digits, examples, train
 
@@ -120,13 +130,11 @@ def read_digits(
     def finish(table: pd.DataFrame) -> dict[str, Impact]:
         figures, missing = {}, ""
         if len(table):
-            of = table[table.quantity.isin(["training loss", "test loss"])]
-            figures["digits"] = lines(
-                of.assign(
-                    condition=of.condition + ", " + of.quantity.str.split().str[0], quantity="loss"
-                ),
-                "loss", "updates", "cross-entropy, nats",
-            )  # fmt: skip
+            of = table[table.quantity.isin(["training error", "test error"])]
+            names = of.condition + of.quantity.map(
+                {"training error": ", trained on", "test error": ", others"}
+            )
+            figures["digits"] = ranked(of.assign(condition=names), "share of wrong answers")
         else:
             missing = "scikit-learn is not installed; pip install 'vgcore[data]' and run again."
         title = "Generalisation to digits not trained on"

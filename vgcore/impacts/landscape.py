@@ -20,6 +20,7 @@ from vgcore.training import gradient, temporal_order
 from vgcore.training.experiments import descent_on_surface, error_surface
 
 RATE, CLIP = 0.1, 0.5  # of the steps on the surface
+CURVED = "size of curvature"
 CLOSE = 1e-5  # step of the finite difference of gradients
 WALL = 0.5 - 5.0 / (1.0 + np.exp(-0.5))  # bias at w = 5 whose unstable fixed point is the start
 
@@ -39,7 +40,6 @@ def landscape(
     measure = partial(_along, seed, steps, length, n_nets, n_hidden, n_threads)
 
     def finish(table: pd.DataFrame) -> dict[str, Impact]:
-        curvature = table[table.quantity == "curvature"]
         impact = Impact(
             "Optimisation landscape",
             "The one-unit net of Pascanu et al. (2013), figure 6, at a rate of "
@@ -55,8 +55,8 @@ def landscape(
                     x_log=True,
                 ),
                 "curvature": lines(
-                    curvature.assign(x=curvature.condition.str[7:].astype(float), condition="RNN"),
-                    "curvature", "spectral radius", "curvature along the gradient",
+                    table.assign(condition="tanh nets"), CURVED, "spectral radius",
+                    "size of the curvature along the gradient", y_log=True,
                 ),
             },
             landscape_text(table),
@@ -68,7 +68,7 @@ def landscape(
 
 
 def _paths() -> pd.DataFrame:
-    return descent_on_surface(5.0, WALL - 4.5e-5, learning_rate=RATE, clip=CLIP, n_updates=60)
+    return descent_on_surface(5.0, WALL - 4.5e-5, learning_rate=RATE, clip=CLIP, n_updates=200)
 
 
 def _surface() -> pd.DataFrame:
@@ -107,10 +107,12 @@ def _along(
     norm = np.sqrt(inner(slope, slope))
     direction = {k: a / norm.reshape(-1, *[1] * (a.ndim - 1)) for k, a in slope.items()}
     slopes = [inner(at_step(step)[1], direction) for step in (-CLOSE, CLOSE)]
+    curvature = (slopes[1] - slopes[0]) / (2 * CLOSE)
     name = f"radius {radius:g}"
     rows = [
         row(name, np.nan, "gradient norm", middle(norm), n_nets),
-        row(name, np.nan, "curvature", middle((slopes[1] - slopes[0]) / (2 * CLOSE)), n_nets),
+        row(name, np.nan, "curvature", middle(curvature), n_nets),
+        row(name, radius, CURVED, middle(np.abs(curvature)), n_nets),
     ]
     rows += [
         row(name, step, "loss change", middle(at_step(-step)[0] - start), n_nets) for step in steps
@@ -120,7 +122,7 @@ def _along(
 
 def surface_figure(paths: pd.DataFrame, grid: int) -> mpl_figure.Figure:
     """The error over weight and bias, with both paths."""
-    weights, biases = np.linspace(4.2, 5.8, grid), np.linspace(-3.4, -2.2, grid)
+    weights, biases = np.linspace(4.3, 5.3, grid), np.linspace(-2.85, -2.1, grid)
     error = error_surface(weights, biases).error.to_numpy().reshape(grid, grid)
     with rc_context(RC):
         drawn = mpl_figure.Figure(figsize=(5.6, 4.2), layout="constrained")
@@ -135,8 +137,9 @@ def surface_figure(paths: pd.DataFrame, grid: int) -> mpl_figure.Figure:
         for clipped, place in ((False, 2), (True, 0)):
             path = paths[paths.clipped == clipped]
             colour, marker = PALETTE[place]
-            ax.plot(path.weight, path.bias, color=colour, marker=marker, markersize=4,
-                    linewidth=1.5, label="clipped" if clipped else "plain")  # fmt: skip
+            ax.plot(path.weight, path.bias, color=colour, marker=marker, markersize=2.5,
+                    linewidth=1.0 if clipped else 2.0,
+                    label="clipped" if clipped else "plain")  # fmt: skip
         ax.set(xlim=(weights[0], weights[-1]), ylim=(biases[0], biases[-1]),
                xlabel="weight w", ylabel="bias b")  # fmt: skip
         ax.grid(visible=False)
@@ -146,16 +149,14 @@ def surface_figure(paths: pd.DataFrame, grid: int) -> mpl_figure.Figure:
 
 def landscape_text(table: pd.DataFrame) -> list[str]:
     """How far the wall throws a step, and at which radius a small step goes wrong."""
-    plain, clipped = (
-        table[
-            (table.condition == f"surface, {kind}") & (table.quantity == "longest step")
-        ].value.iloc[0]
-        for kind in ("plain", "clipped")
-    )
+    kinds = ("plain", "clipped")
+    plain, clipped = (value(table, f"surface, {kind}", "longest step") for kind in kinds)
+    ends = [value(table, f"surface, {kind}", "last error") for kind in kinds]
     text = [
         f"At the wall the longest plain step is {plain:.3g}, the longest clipped one {clipped:.3g}"
         + (
-            ": the wall throws plain descent off."
+            f": the wall throws plain descent off, to an error of {ends[0]:.2g}; clipped descent "
+            f"ends at {ends[1]:.2g}."
             if plain > 10 * clipped
             else ": the wall makes no difference."
         )
@@ -167,6 +168,6 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
             f"At {name} the best of these steps has length {best.x:g} (loss "
             f"{best.value:+.2g}); one of length {longest.x:g} "
             f"{'lowers' if longest.value < 0 else 'raises'} it ({longest.value:+.2g}). The "
-            f"curvature along the gradient is {value(table, str(name), 'curvature'):.2g}."
+            f"curvature along the gradient has size {value(table, str(name), CURVED):.2g}."
         )
     return text

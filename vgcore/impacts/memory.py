@@ -23,6 +23,7 @@ from vgcore.impacts.table import (
     lines,
     middle,
     point,
+    ranked,
     row,
     share,
 )
@@ -140,24 +141,12 @@ def capacity(nets: pd.DataFrame, setting: str, delays: Sequence[int]) -> Impact:
     table = pd.DataFrame(rows)
     by_radius = table[table.x.notna() & (table.quantity == "longest delay")]
     by_radius = by_radius.assign(condition="RNN, gaussian")
-    longest = table[table.quantity == "longest delay"].reset_index(drop=True)
-    series = [
-        point(one.condition, place, Estimate(one.value, one.low, one.high, np.nan))
-        for place, one in enumerate(each(longest))
-    ]
     figures = {
         "capacity-radius": lines(
             by_radius, "longest delay", "spectral radius", "longest delay learned, steps"
         ),
-        "capacity-delays": lines(
-            table[(table.quantity == "learned")],
-            "learned",
-            "delay, steps",
-            "share of nets that learned it",
-            x_log=True,
-        ),
-        "capacity-cells": draw(
-            Figure("condition, in the order of the key", "longest delay learned, steps", series)
+        "capacity-cells": ranked(
+            table[table.quantity == "longest delay"], "longest delay learned, steps"
         ),
     }
     return Impact("Limited learning capacity", setting, table, figures, capacity_text(table))
@@ -261,6 +250,7 @@ def prediction(nets: pd.DataFrame, setting: str, seed: int) -> Impact:
         ),
         "prediction-auc": lines(table, "AUC", "delay learned or not, steps", "AUC of the horizon"),
     }  # fmt: skip
+    figures["prediction-auc"].axes[0].axhline(0.5, color="#333333", linestyle="--", linewidth=1)
     return Impact(
         "Does the horizon predict learning?", setting, table, figures, prediction_text(table)
     )

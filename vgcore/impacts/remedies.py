@@ -114,8 +114,8 @@ def instability(
     n_threads: int | None = None,
 ) -> Experiment:
     """Time to solve as survival, loss spikes and divergence, with and without clipping."""
-    every = max(n_updates // 40, 1)
-    window = every // 10 if every >= 10 else 1
+    window = max(n_updates // 400, 1)
+    every = window * min(10, n_updates // window)
     measure = partial(
         _instability, seed, length, n_nets, n_hidden, n_updates, every, window, n_threads
     )
@@ -128,7 +128,15 @@ def instability(
             f"{n_nets} nets. Unsolved nets are censored. A spike is a mean loss over {window} "
             f"updates above {SPIKE:g} times chance; divergence counts as one",
             table,
-            {"instability": lines(table, "unsolved", "updates", "share of nets not yet solved")},
+            {
+                f"instability-{one}": lines(
+                    table[table.condition.str.startswith(one)],
+                    "unsolved",
+                    "updates",
+                    "share of nets not yet solved",
+                )
+                for one in activations
+            },
             instability_text(table),
         )
         return {"instability": impact}
