@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgcore import cli, impacts
+from vgcore import cli, impacts, replay
 from vgcore.gated import GRU, LSTM
 from vgcore.impacts import depth, generalisation, landscape, memory, pieces, remedies, table
 from vgcore.training import experiments
@@ -69,7 +69,8 @@ def test_the_report_holds_every_experiment_and_its_numbers(report):
     for name in re.findall(r"!\[(.+)\]", text):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
     assert page.count("data:image/svg") == text.count("![")
-    assert json.loads((folder / "manifest.json").read_text())["seed"] == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["run"]) == (0, "impacts, other sizes")
 
 
 def test_numbers_do_not_depend_on_threads(report):
@@ -267,7 +268,7 @@ def test_every_size_of_a_study_is_an_argument(study):
 
 KILLED = """
 import json, sys
-from vgcore import cli, impacts
+from vgcore import cli, impacts, replay
 impacts.STUDIES["impacts"] = json.loads(sys.argv[1])
 cli.app(["run", "impacts", "--out", sys.argv[2], "--workers", "1"])
 """
@@ -304,6 +305,10 @@ def test_a_killed_run_goes_on_to_the_same_tables(report, tmp_path, monkeypatch, 
     told = capsys.readouterr()
     assert re.search(r"(\d+)/\1 jobs  .*  digits: GRU", told.err)
     assert "report.html" in told.out
+    assert json.loads((tmp_path / "manifest.json").read_text())["run"] == "impacts"
+    monkeypatch.setattr(impacts.page, "write", whole)
+    (again,) = replay.replay(tmp_path, tmp_path / "again").tables
+    assert (again.table, again.same, again.within) == ("results.csv", True, 0)
 
 
 def test_equal_size_is_nearest_in_parameters():

@@ -90,6 +90,7 @@ LAYERS = [
     ["report.league", "report.calibration"],
     ["report"],
     ["demo"],
+    ["replay"],
     ["bench"],
     ["bench.timing", "bench.peers"],
     ["bench.limits", "bench.operations"],

@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.bench.compare import Change
+    from vgcore.replay import Replay
     from vgcore.selftest import Row
     from vgcore.study.plan import Estimate
     from vgcore.study.store import Results
@@ -261,9 +262,7 @@ def _run_impacts(
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
     with Jobs(silent=as_json) as progress:
-        page = impacts.run(
-            folder, n_threads=workers, sizes=impacts.STUDIES[study], tell=progress.tell
-        )
+        page = impacts.run(folder, study, n_threads=workers, tell=progress.tell)
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
     else:
@@ -282,6 +281,69 @@ def report(
     results = load_results(folder)
     page = _write_report(results, out or folder)
     _print_outcome(folder, page, results, as_json)
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of what was measured.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the second run. [default: DIR-replay]")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare with this run; measures nothing.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest relative difference of values that still agree.")
+    ] = 1e-6,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure again what DIR holds, and say of each value if it is the same; 1 if one is not.
+
+    DIR is what `vgcore run` or `vgcore demo` wrote. Where a value differs, the first run's interval
+    and what differs in versions, processor and source are named.
+    """
+    from vgcore import replay as replaying
+
+    if against is not None:
+        if out is not None:
+            raise ValueError("--against measures nothing; drop --out")
+        found = replaying.compare(folder, against, tolerance=tolerance)
+    else:
+        beside = folder.resolve() if folder.name in ("", "..") else folder
+        found = replaying.replay(
+            folder,
+            out or beside.with_name(f"{beside.name}-replay"),
+            n_workers=workers,
+            tolerance=tolerance,
+            tell=None if as_json else lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if as_json:
+        _print_json({"same": found.same, "verdict": found.verdict, **dataclasses.asdict(found)})
+    else:
+        print("\n".join(_replay_lines(found)))
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def _replay_lines(found: Replay) -> list[str]:
+    """Two runs compared: a line a table, the largest differences, what may have caused them."""
+    counts = ("identical", "within", "different", "missing")
+    heads = ("table", "identical", f"within {found.tolerance:g}", "different", "in one run only")
+    rows: list[tuple[str, ...]] = [heads]
+    rows += [(t.table, *(f"{getattr(t, name):,}" for name in counts)) for t in found.tables]
+    wide = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    lines = [
+        "  ".join([row[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(row[1:], wide[1:]))])
+        for row in rows
+    ]
+    for one in found.tables:
+        lines += [f"{one.table}: {example}" for example in one.examples]
+    if found.origins:
+        lines += [f"{key}: {first} -> {second}" for key, (first, second) in found.origins.items()]
+    else:
+        lines.append("versions, processor and source are the same")
+    return [*lines, f"{found.first} and {found.second}: {found.verdict}"]
 
 
 @studies_app.callback()
@@ -531,7 +593,7 @@ def _write_report(results: Results, folder: Path) -> Path:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
+    print(json.dumps(value, indent=2, default=str))
 
 
 def _print_estimate(

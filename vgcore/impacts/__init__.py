@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from vgcore import environment
+from vgcore import checks, environment
 from vgcore.impacts import depth, generalisation, landscape, memory, page, remedies
 from vgcore.impacts.pieces import Experiment, kept
 from vgcore.impacts.table import Impact
@@ -68,6 +68,7 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
 
 def run(
     out: str | Path,
+    study: str = "impacts",
     *,
     seed: int = 0,
     n_threads: int | None = None,
@@ -83,13 +84,14 @@ def run(
     ----------
     out
         Folder of the report; made if it does not exist.
+    study
+        A name in `STUDIES`: "impacts" or "impacts-full".
     seed
         Of all random numbers; each experiment has numbers of its own.
     n_threads
         All cores where None; no number depends on it.
     sizes
-        Keywords of an experiment's function by its name, for other sizes than those shipped;
-        `STUDIES["impacts-full"]` has larger ones.
+        Keywords of an experiment's function by its name, for other sizes than those of the study.
     tell
         Called after each job with the number of those done, of all, and the name.
 
@@ -100,6 +102,8 @@ def run(
 
     Raises
     ------
+    ValueError
+        An unknown study.
     OSError
         The folder cannot be written.
     vgcore.errors.StoreError
@@ -111,14 +115,16 @@ def run(
     >>> impacts.run("reports/impacts")  # doctest: +SKIP
     PosixPath('reports/impacts/report.html')
     """
+    checks.choice("study", study, STUDIES)
     folder = Path(out)
-    origin = environment.describe()  # before files change what the checkout is
+    origin: dict[str, Any] = {**environment.describe()}  # before files change what the checkout is
     pieces = folder / "pieces"
     pieces.mkdir(parents=True, exist_ok=True)  # before minutes of training
     lock = Lock(folder)
     try:
         began = time.process_time()
-        own = {name: (sizes or {}).get(name, {}) for name in EXPERIMENTS}
+        wanted = STUDIES[study] if sizes is None else sizes
+        own = {name: wanted.get(name, {}) for name in EXPERIMENTS}
         planned = {
             name: make(seed_of(name, seed), n_threads=n_threads, **own[name])
             for name, make in EXPERIMENTS.items()
@@ -137,7 +143,12 @@ def run(
                 tell(done, jobs, f"{name}: {title}")
             measured = [table for table in tables if len(table)] or tables[:1]
             found |= experiment.finish(pd.concat(measured, ignore_index=True))
-        written = page.write(found, folder, seed, origin, time.process_time() - began)
+        used = round(time.process_time() - began, 1)  # by this process: the last, if many
+        origin = {"run": study, **origin, "seed": seed, "processor_seconds": used}
+        if sizes is not None:
+            origin["run"] = f"{study}, other sizes"
+        origin.pop("compile_cache")
+        written = page.write(found, folder, origin)
         shutil.rmtree(pieces)
         return written
     finally:

@@ -13,17 +13,9 @@ from vgcore.impacts.table import Impact, shown
 from vgcore.papers.page import embedded, render
 
 
-def write(
-    impacts: Mapping[str, Impact],
-    out: Path,
-    seed: int,
-    environment: Mapping[str, Any],
-    seconds: float,
-) -> Path:
+def write(impacts: Mapping[str, Impact], out: Path, origin: Mapping[str, Any]) -> Path:
     """Write report.html, report.md, results.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
-    origin = {**environment, "seed": seed, "processor_seconds": round(seconds, 1)}
-    origin.pop("compile_cache", None)
     (out / "manifest.json").write_text(json.dumps(origin, indent=2) + "\n", "utf-8")
     tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(tables, ignore_index=True)

@@ -123,12 +123,12 @@ def embedded(figure: mpl_figure.Figure, folder: Path, name: str) -> str:
     return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
 
 
-def provenance(out: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """Where numbers come from, also written to manifest.json.
+def provenance(out: Path, run: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Where the numbers of `vgcore run RUN` come from, also written to manifest.json.
 
     Asked before a report is written, which would make a checkout differ from its commit.
     """
-    found = {**environment.describe(), "seed": seed, "seconds": round(seconds, 1)}
+    found = {"run": run, **environment.describe(), "seed": seed, "seconds": round(seconds, 1)}
     found.pop("compile_cache")
     (out / "manifest.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     return found
@@ -154,7 +154,7 @@ def render(templates: Path, out: Path, content: dict[str, Any]) -> Path:
 def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, seed: int) -> Path:
     """Write report.html, report.md, summary.csv, coverage.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
-    origin = provenance(out, seed, sum(e.seconds for e in entries))
+    origin = provenance(out, "papers", seed, sum(e.seconds for e in entries))
     figures = {
         e.claim.name: embedded(draw(e.finding.figure), out / "figures", e.claim.name)
         for e in entries
