@@ -67,7 +67,7 @@ StudyArgument = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="Name of a shipped study, or path of a TOML file; or: papers, impacts, impacts-full.",
+        help="Name of a shipped study, or path of a TOML file.",
     ),
 ]
 Workers = Annotated[
@@ -97,7 +97,9 @@ def run(
     study: Annotated[
         str | None,
         typer.Argument(
-            metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+            metavar="STUDY",
+            help="Name of a shipped study, or path of a TOML file; or: papers, impacts, "
+            "impacts-full.",
         ),
     ] = None,
     out: Annotated[
