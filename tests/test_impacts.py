@@ -159,6 +159,9 @@ def test_sentences_turn_with_opposite_numbers(turn):
     text = memory.capacity_text(longest)
     assert "at spectral radius 1.4 (mean 16 steps)" in text[0]
     assert f"{b} reached furthest" in text[1]
+    tied = rows((a, 0.5, "longest delay", 16, 1, 3), (b, 1.4, "longest delay", 16, 9, 20),
+                ("c", np.nan, "longest delay", 2, 9, 20))  # fmt: skip
+    assert f"{a}, {b} reached furthest, 16 steps, and c least" in memory.capacity_text(tied)[1]
     loss = rows(("x, plain", 0, "spiked", 0.5 + turn / 4, 0, 1),
                 ("x, clipped", 0, "spiked", 0.5, 0, 1), ("x, plain", 0, "diverged", 0, 0, 1),
                 ("x, clipped", 0, "diverged", 0, 0, 1),

@@ -259,7 +259,7 @@ def _run_impacts(
 
     names = list(impacts.EXPERIMENTS)
     if dry_run:
-        time = "ten minutes on two cores" if study == "impacts" else "hours"
+        time = "some six minutes on two free cores" if study == "impacts" else "hours"
         lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
         print(json.dumps(names) if as_json else "\n".join(lines))
         return

@@ -40,7 +40,7 @@ def memory(
     seed: int,
     *,
     radii: Sequence[float] = (0.5, 0.8, 0.95, 1.1, 1.4),
-    delays: Sequence[int] = (2, 4, 8, 16, 24, 32, 48, 64),
+    delays: Sequence[int] = (2, 4, 8, 12, 16, 20, 24, 32),
     n_nets: int = 30,
     n_hidden: int = 20,
     n_updates: int = 2000,
@@ -160,15 +160,23 @@ def capacity_text(table: pd.DataFrame) -> list[str]:
     text = [
         "Every spectral radius reached the same mean delay."
         if best.value == worst.value
-        else f"Vanilla nets learned the longest delays at spectral radius {best.x:g} (mean "
-        f"{best.value:.3g} steps) and the shortest at {worst.x:g} ({worst.value:.3g})."
+        else "Vanilla nets learned the longest delays at spectral radius "
+        f"{_tied(by_radius.x.map('{:g}'.format), by_radius, best)} (mean {best.value:.3g} steps) "
+        f"and the shortest at {_tied(by_radius.x.map('{:g}'.format), by_radius, worst)} "
+        f"({worst.value:.3g})."
     ]
     first, last = extremes(longest)
     text.append(
-        f"Of all conditions {first.condition} reached furthest, {first.value:.3g} steps, "
-        f"and {last.condition} least, {last.value:.3g}."
+        f"Of all conditions {_tied(longest.condition, longest, first)} reached furthest, "
+        f"{first.value:.3g} steps, and {_tied(longest.condition, longest, last)} least, "
+        f"{last.value:.3g}."
     )
     return text
+
+
+def _tied(names: pd.Series, table: pd.DataFrame, one: Any) -> str:
+    """Names of all rows with the value of one."""
+    return ", ".join(names[table.value == one.value])
 
 
 Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]  # of horizons and lengths
