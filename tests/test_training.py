@@ -419,7 +419,6 @@ GOOD = {"n_updates": 2, "batch": 2, "n_test": 4}
         ({"readout": 3}, TypeError, "readout: expected a pair"),
         ({"task": "adding"}, TypeError, "task: found 'adding'"),
         ({"task": tasks.copy_memory(2)}, ValueError, "draw it with n_inputs=10"),
-        ({"cell": vg.DeepNet.draw(2, 3, 4, rng=1)}, TypeError, "found DeepNet"),
         (
             {"cell": vg.GRU.draw(2, 3, n_inputs=2, rng=1), "penalty": ("omega", 1.0)},
             TypeError,

@@ -67,7 +67,7 @@ StudyArgument = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
-        help="Name of a shipped study, or path of a TOML file; or: papers, impacts.",
+        help="Name of a shipped study, or path of a TOML file.",
     ),
 ]
 Workers = Annotated[
@@ -97,7 +97,9 @@ def run(
     study: Annotated[
         str | None,
         typer.Argument(
-            metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+            metavar="STUDY",
+            help="Name of a shipped study, or path of a TOML file; or: papers, impacts, "
+            "impacts-full.",
         ),
     ] = None,
     out: Annotated[
@@ -128,7 +130,7 @@ def run(
     """Measure a study and write its report; goes on where an earlier run stopped.
 
     `run papers` measures the scoreboard of papers: one row a claim of the literature. `run impacts`
-    trains nets, and measures what vanishing gradients do to learning.
+    trains nets, and measures what vanishing gradients do to learning; `impacts-full` takes hours.
     """
     if verify is not None:
         if study is not None:
@@ -137,11 +139,16 @@ def run(
         return
     if study is None:
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
+    if study in ("papers", "impacts", "impacts-full"):
+        choices = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
+        for option, given in choices.items():
+            if given is not None:
+                raise ValueError(f"{option}: found {given!r}, but {study} runs here; drop it")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return
-    if study == "impacts":
-        _run_impacts(out or Path("reports") / "impacts", workers, dry_run, as_json)
+    if study in ("impacts", "impacts-full"):
+        _run_impacts(study, out or Path("reports") / study, workers, dry_run, as_json)
         return
     from vgcore.study import Progress, load_study, run_study
     from vgcore.study.engines import parse_shard
@@ -243,18 +250,21 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
         print(f"{len(papers.CLAIMS)} claims in {folder}\nreport: {page}")
 
 
-def _run_impacts(folder: Path, workers: int | None, dry_run: bool, as_json: bool) -> None:
-    """Measure what vanishing gradients do to learning; it starts anew each time."""
+def _run_impacts(
+    study: str, folder: Path, workers: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Measure what vanishing gradients do to learning."""
     from vgcore import impacts
+    from vgcore.study.progress import Jobs
 
     names = list(impacts.EXPERIMENTS)
     if dry_run:
-        lines = [*names, f"{len(names)} experiments, written to {folder}; takes some minutes"]
+        time = "some six minutes on two free cores" if study == "impacts" else "hours"
+        lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
-    page = impacts.run(
-        folder, n_threads=workers, tell=lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    with Jobs(silent=as_json) as progress:
+        page = impacts.run(folder, study, n_threads=workers, tell=progress.tell)
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
     else:

@@ -217,10 +217,16 @@ def _measure(
         from vgcore import papers
 
         papers.run(out, seed=seed, tell=say)
-    elif kind == "impacts" and isinstance(seed, int):
+    elif kind in ("impacts", "impacts-full") and isinstance(seed, int):
         from vgcore import impacts
 
-        impacts.run(out, seed=seed, n_threads=n_workers, tell=say)
+        impacts.run(
+            out,
+            kind,
+            seed=seed,
+            n_threads=n_workers,
+            tell=lambda done, jobs, name: say(f"{done}/{jobs} jobs  {name}"),
+        )
     else:
         raise StoreError(
             f"{first / MANIFEST}: names no study and no run with its seed, so this version of "

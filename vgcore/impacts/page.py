@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from vgcore.impacts.table import Impact, shown
-from vgcore.papers.page import embedded, provenance, render
+from vgcore.papers.page import embedded, render
 
 
-def write(impacts: Mapping[str, Impact], out: Path, seed: int, seconds: float) -> Path:
+def write(impacts: Mapping[str, Impact], out: Path, origin: Mapping[str, Any]) -> Path:
     """Write report.html, report.md, results.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
-    origin = provenance(out, "impacts", seed, seconds)
+    (out / "manifest.json").write_text(json.dumps(origin, indent=2) + "\n", "utf-8")
     tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(tables, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))

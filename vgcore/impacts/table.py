@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure as Drawing
 
 from vgcore.cells import Cell, LeakyRNN
+from vgcore.figures import PALETTE, RC
 from vgcore.gated import GRU, LSTM
 from vgcore.papers.page import draw
 from vgcore.papers.table import Figure, Series, violations
 from vgcore.stats import Estimate
+
+MOST_TICKS = 8
+COLUMNS = ["condition", "x", "quantity", "value", "low", "high", "n"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,25 @@ def lines(
                 high if known else (),
             )
         )  # fmt: skip
-    return draw(Figure(x_label, y_label, series, x_log=x_log, y_log=y_log))
+    drawn = draw(Figure(x_label, y_label, series, x_log=x_log, y_log=y_log))
+    places = sorted(part.x.unique())
+    if len(places) <= MOST_TICKS:  # what was measured, and no round numbers between
+        drawn.axes[0].set_xticks(places)
+    return drawn
+
+
+def ranked(table: pd.DataFrame, x_label: str) -> Drawing:
+    """One value with its interval for each condition, its name beside it."""
+    with rc_context(RC):
+        drawn = Drawing(figsize=(5.6, 0.8 + 0.28 * len(table)), layout="constrained")
+        ax = drawn.subplots()
+        places = np.arange(len(table))[::-1]
+        ends = np.array([table.value - table.low, table.high - table.value])
+        ax.errorbar(table.value, places, xerr=np.nan_to_num(np.maximum(ends, 0)), fmt="o",
+                    color=PALETTE[0][0], capsize=3, markersize=5, linewidth=1.2)  # fmt: skip
+        ax.set_yticks(places, labels=table.condition.tolist())
+        ax.set(xlabel=x_label, ylim=(-0.6, len(table) - 0.4), xlim=(0, None))
+    return drawn
 
 
 def each(table: pd.DataFrame) -> Iterator[Any]:

@@ -12,10 +12,12 @@ from numba import njit
 
 from vgcore._typing import Array
 from vgcore.kernels.tasks import Problem
+from vgcore.kernels.train_deep import _deep_net_backward, _deep_net_forward
 from vgcore.kernels.train_dense import _dense_backward, _dense_forward
 from vgcore.kernels.train_gru import _gru_backward, _gru_forward
 from vgcore.kernels.train_lstm import _lstm_backward, _lstm_forward
 from vgcore.kernels.training import (
+    DEEP,
     DENSE,
     LSTM,
     Rules,
@@ -70,6 +72,9 @@ def _lane(
             _dense_forward(units, sizes, length, B, work)
         elif units.cell == LSTM:
             _lstm_forward(sizes, length, B, work)
+        elif units.cell == DEEP:
+            _deep_net_forward(units, sizes, B, work)
+            length = sizes.gates
         else:
             _gru_forward(sizes, length, B, work)
         _read_out(sizes, length, B, work)
@@ -83,6 +88,8 @@ def _lane(
             _dense_backward(units, sizes, rules, draw, length, B, parameters, work)
         elif units.cell == LSTM:
             _lstm_backward(sizes, rules.truncation, length, B, parameters, work)
+        elif units.cell == DEEP:
+            _deep_net_backward(units, sizes, rules.truncation, B, parameters, work)
         else:
             _gru_backward(sizes, rules.truncation, length, B, parameters, work)
         _add_penalties(sizes, rules, draw, parameters, work)

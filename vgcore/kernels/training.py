@@ -7,7 +7,8 @@ activity after step t and what joins it in the next product,
 
 so that one product with theta = (W_rec | bias | W_in), a row a unit and so padded too, gives all
 that drives a step, and one sum of outer products gives the derivatives by all three. A cell with G
-gates has one such theta for each; a GRU has two ones in z, for its two biases. The readout is
+gates has one such theta for each, a deep net one for each layer; a GRU has two ones in z, for its
+two biases. The readout is
 y_t = (W_out | b_out) (h_t, 1). The parameters of a net are the rows of theta and of the
 readout, one after another in a 1-D array.
 """
@@ -27,7 +28,7 @@ from vgcore.kernels.tasks import EXAMPLES, Problem, _batch
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.vectors import _matmat, _sum_squares, aligned_zeros, padded
 
-DENSE, LSTM, GRU = range(3)
+DENSE, LSTM, GRU, DEEP = range(4)
 SGD, RMSPROP, ADAM = range(3)
 NO_CLIP, BY_NORM, BY_VALUE = range(3)
 NO_PENALTY = -1
@@ -53,6 +54,7 @@ class Units(NamedTuple):
     activation: int
     leak: float
     starts_at_zero: bool  # h_0 is 0, and not s(0)
+    residual: bool  # a layer of a deep net adds to what enters it
 
 
 class Rules(NamedTuple):
@@ -94,19 +96,24 @@ def numbers_needed(problem: Problem) -> int:
 
 
 def new_workspace(
-    sizes: Sizes, problem: Problem, B: int, kept: int, rows: int, dtype: np.dtype[Any]
+    sizes: Sizes, problem: Problem, B: int, kept: int, rows: int, depth: int, dtype: np.dtype[Any]
 ) -> Workspace:
-    """Scratch of a thread, with so many kept vectors a step and so many rows for one."""
+    """Scratch of a thread, with so many kept vectors a step and so many rows for one.
+
+    A net has T steps, or `depth` layers where that is not 0.
+    """
     T, L, P = problem.n_steps, problem.n_losses, row_size(sizes, dtype)
+    states = (depth or T) + 1
     n, Q = sizes.n, padded(sizes.n_outputs, dtype)
     targets = problem.targets.shape[2] if problem.kind == EXAMPLES else 1
+    n_inputs = problem.inputs.shape[2] if problem.kind == EXAMPLES else sizes.n_inputs
     S = parameter_count(sizes, dtype)
     return Workspace(
         np.zeros(1 + B * numbers_needed(problem)),
-        np.zeros((T, B, sizes.n_inputs)),
+        np.zeros((T, B, n_inputs)),
         np.zeros((L, B, targets)),
-        aligned_zeros((T + 1, B * P), dtype),
-        aligned_zeros((T + 1, kept * B * P), dtype),
+        aligned_zeros((states, B * P), dtype),
+        aligned_zeros((states, kept * B * P), dtype),
         aligned_zeros((rows, B * P), dtype),
         aligned_zeros((sizes.gates, n + sizes.ones + sizes.n_inputs, P), dtype),
         aligned_zeros((n + 1, Q), dtype),

@@ -143,6 +143,34 @@ class Progress:
         self._bar.update(self._row, completed=self.draws_done, description=self._text())
 
 
+class Jobs:
+    """How many jobs of a run are done: a bar on a terminal, a line each ten seconds elsewhere."""
+
+    def __init__(self, silent: bool = False) -> None:
+        self._silent, self._bar = silent, _bar() if not silent and on_terminal() else None
+        self._begun = self._said = time.monotonic()
+
+    def __enter__(self) -> Jobs:
+        if self._bar is not None:
+            self._row = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, done: int, jobs: int, name: str) -> None:
+        """So many jobs are done, the last of this name."""
+        now = time.monotonic()
+        text = f"{done}/{jobs} jobs  {_clock(now - self._begun)}  {name}"
+        if self._bar is not None:
+            self._bar.update(self._row, completed=done, total=jobs, description=text)
+        elif not self._silent and (now - self._said >= LINE_SECONDS or done == jobs):
+            self._said = now
+            print(text, file=sys.stderr, flush=True)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.cells import RNN, Cell, LeakyRNN
+from vgcore.deep import DeepNet
 from vgcore.draws import normal_block
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.training import Sizes, parameter_count, row_size
@@ -21,10 +23,13 @@ _ORDER: dict[type[Cell], tuple[int, ...]] = {LSTM: (0, 1, 3, 2), GRU: (0, 1, 2)}
 
 def sizes_of(cell: Cell, n_outputs: int) -> Sizes:
     """Sizes of the nets; refuses cells that have no trainer."""
-    if not isinstance(cell, (RNN, LeakyRNN, LSTM, GRU)):
+    if not isinstance(cell, (RNN, LeakyRNN, LSTM, GRU, DeepNet)):
         raise TypeError(
-            f"cell: found {type(cell).__name__}, expected an RNN, LeakyRNN, LSTM or GRU of vgcore"
+            f"cell: found {type(cell).__name__}, expected an RNN, LeakyRNN, LSTM, GRU or DeepNet "
+            "of vgcore"
         )
+    if isinstance(cell, DeepNet):  # a layer is as a gate
+        return Sizes(cell.n_hidden, 1, 0, n_outputs, cell.n_layers)
     gates = len(_ORDER.get(type(cell), (0,)))
     return Sizes(cell.n_hidden, 1 + isinstance(cell, GRU), cell.n_inputs, n_outputs, gates)
 
@@ -49,8 +54,8 @@ def pack(cell: Cell, W_out: Array, b_out: Array) -> Array:
     sizes = sizes_of(cell, W_out.shape[1])
     out = aligned_zeros((cell.n_draws, parameter_count(sizes, cell.dtype)), cell.dtype)
     theta, readout = _views(sizes, cell.dtype, out)
-    order: Any = list(_ORDER.get(type(cell), (0,)))
     n, G, draws = sizes.n, sizes.gates, cell.n_draws
+    order: Any = list(_order(cell, G))
     theta[..., :n] = cell.W_rec.reshape(draws, G, n, n)[:, order]
     for i, bias in enumerate(_biases(cell)):
         if bias is not None:
@@ -66,16 +71,19 @@ def unpack(cell: Cell, n_outputs: int, parameters: Array) -> dict[str, Array]:
     """The arrays by the names of the cell's arguments, W_out and b_out; all copies."""
     sizes = sizes_of(cell, n_outputs)
     theta, readout = _views(sizes, cell.dtype, parameters)
-    order: Any = np.argsort(_ORDER.get(type(cell), (0,)))
+    order: Any = np.argsort(_order(cell, sizes.gates))
     n, m, first = sizes.n, sizes.n_inputs, sizes.n + sizes.ones
     rows = (cell.n_draws, sizes.gates * n)
     theta = theta[:, order]
     gated = isinstance(cell, (LSTM, GRU))
     biases = ("b_hh", "b_ih") if isinstance(cell, GRU) else ("bias",)
-    found = {"W_hh" if gated else "W_rec": theta[..., :n].reshape(*rows, n)}
+    found: dict[str, Array] = {"W_hh" if gated else "W_rec": theta[..., :n].reshape(*rows, n)}
     if cell.W_in is not None:
         found["W_ih" if gated else "W_in"] = theta[..., first : first + m].reshape(*rows, m)
     found |= {name: theta[..., n + i].reshape(rows) for i, name in enumerate(biases)}
+    if isinstance(cell, DeepNet):
+        shape = (cell.n_draws, cell.n_layers, n)
+        found = {"W": found["W_rec"].reshape(*shape, n), "bias": found["bias"].reshape(shape)}
     found |= {"W_out": readout[..., :n], "b_out": readout[..., n]}
     return {name: array.copy() for name, array in found.items()}
 
@@ -87,8 +95,14 @@ def trained_cell(cell: Cell, arrays: dict[str, Array]) -> Cell:
         return type(cell)(**{"W_ih": None, **own})
     if isinstance(cell, LeakyRNN):
         return LeakyRNN(**own, activation=cell.activation, leak=cell.leak)
+    if isinstance(cell, DeepNet):
+        return DeepNet(**own, activation=cell.activation, residual=cell.residual)
     assert isinstance(cell, RNN)
     return RNN(**own, activation=cell.activation)
+
+
+def _order(cell: Cell, gates: int) -> Sequence[int]:
+    return _ORDER.get(type(cell), range(gates))
 
 
 def _biases(cell: Cell) -> tuple[Array | None, ...]:

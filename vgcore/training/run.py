@@ -18,9 +18,10 @@ from vgcore import checks
 from vgcore._typing import Array, Integers
 from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, Cell, LeakyRNN
+from vgcore.deep import DeepNet
 from vgcore.errors import StoreError
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels import train_dense, train_gru, train_lstm
+from vgcore.kernels import train_deep, train_dense, train_gru, train_lstm
 from vgcore.kernels import training as kernels
 from vgcore.kernels.penalties import L2, OMEGA, OMEGA_SQUARED, ORTHOGONALITY
 from vgcore.kernels.train_lanes import GRADIENT, LEARN, TEST, _lane
@@ -132,13 +133,17 @@ class Training:
 def _engine(cell: Cell) -> tuple[Units, int, int]:
     """What kernels know of a cell, and how much scratch they need a step and in all."""
     if isinstance(cell, LSTM):
-        return Units(kernels.LSTM, 0, 1.0, True), train_lstm.KEPT, train_lstm.ROWS
+        return Units(kernels.LSTM, 0, 1.0, True, False), train_lstm.KEPT, train_lstm.ROWS
     if isinstance(cell, GRU):
-        return Units(kernels.GRU, 0, 1.0, True), train_gru.KEPT, train_gru.ROWS
+        return Units(kernels.GRU, 0, 1.0, True, False), train_gru.KEPT, train_gru.ROWS
+    if isinstance(cell, DeepNet):
+        code = find_activation(cell.activation).code
+        units = Units(kernels.DEEP, code, 1.0, False, cell.residual)
+        return units, train_deep.KEPT, train_deep.ROWS
     assert isinstance(cell, (RNN, LeakyRNN))
     leak = cell.leak if isinstance(cell, LeakyRNN) else 1.0
     code = find_activation(cell.activation).code
-    units = Units(kernels.DENSE, code, leak, isinstance(cell, LeakyRNN))
+    units = Units(kernels.DENSE, code, leak, isinstance(cell, LeakyRNN), False)
     return units, train_dense.KEPT, train_dense.ROWS
 
 
@@ -165,12 +170,14 @@ def train(
     """Train every net of an ensemble on a task, each on sequences of its own.
 
     All parameters are trained: recurrent and input weights, biases (from 0 where the cell has
-    none), and a linear readout. The state starts at 0.
+    none), and a linear readout. The state starts at 0; that of a `DeepNet` is the one input of a
+    sequence of one step.
 
     Parameters
     ----------
     cell
         `RNN`, `LeakyRNN`, `LSTM` or `GRU`: the nets before training, with the inputs of the task.
+        Or `DeepNet`, for a task of one step (such as `examples`) with N inputs.
     task
         Such as `vgcore.training.adding(100)`.
     n_updates
@@ -189,11 +196,11 @@ def train(
     penalty
         A pair of "omega", "omega_squared" (`RNN` alone), "orthogonality" or "l2", as in
         `vgcore.remedies.penalties`, and its strength, a number or an array (n_draws,); for gated
-        cells the sum over the recurrent matrices. Its derivative joins the gradient before
-        clipping.
+        cells and deep nets the sum over their matrices. Its derivative joins the gradient
+        before clipping.
     truncation
         Gradients stop where the state is detached, so many steps before the last one, and again and
-        again. None for none.
+        again; steps are layers of a `DeepNet`. None for none.
     readout : pair of arrays, optional
         W_out (n_draws, n_outputs, N) and b_out (n_draws, n_outputs), or what broadcasts to them.
         Where None, W_out has N(0, 1/N) entries, and b_out is 0.
@@ -256,6 +263,7 @@ def train(
             f"record_every: found {record_every}, which does not divide test_every = {test_every}"
         )
     (units, kept, rows), sizes, batch, streams = _setting(cell, task, batch, rng)
+    depth = getattr(cell, "n_layers", 0)
     found = find(optimiser)
     rules = _rules(cell, found, n_updates, learning_rate, clip, penalty, truncation)
     W_out, b_out = packing.readout_of(cell, task.n_outputs, readout, streams)
@@ -280,10 +288,10 @@ def train(
     done = int(state.done[0])
 
     def scratch() -> Iterable[Workspace]:
-        work = new_workspace(sizes, task.problem, batch, kept, rows, cell.dtype)
+        work = new_workspace(sizes, task.problem, batch, kept, rows, depth, cell.dtype)
         same = test_batch == batch
         return work, work if same else new_workspace(
-            sizes, task.test_problem, test_batch, kept, rows, cell.dtype
+            sizes, task.test_problem, test_batch, kept, rows, depth, cell.dtype
         )
 
     for first in range(done, n_updates, test_every):
@@ -379,6 +387,7 @@ def gradient(
     ((3, 20, 20), (3, 20))
     """
     (units, kept, rows), sizes, batch, streams = _setting(cell, task, batch, rng)
+    depth = getattr(cell, "n_layers", 0)
     rules = _rules(cell, find("sgd"), 1, 1.0, None, penalty, truncation)
     number = checks.integer("number", number, least=0)
     parameters = packing.pack(cell, *packing.readout_of(cell, task.n_outputs, readout, streams))
@@ -386,7 +395,7 @@ def gradient(
     loss, out = np.empty(cell.n_draws), np.empty_like(parameters)
 
     def scratch() -> Iterable[Workspace]:
-        return (new_workspace(sizes, task.problem, batch, kept, rows, cell.dtype),)
+        return (new_workspace(sizes, task.problem, batch, kept, rows, depth, cell.dtype),)
 
     def work(start: int, stop: int, own: Workspace) -> None:
         for d in range(start, stop):
@@ -409,7 +418,13 @@ def _setting(
     if not isinstance(task, Task):
         raise TypeError(f"task: found {task!r}, expected one such as vgcore.training.adding(100)")
     sizes = packing.sizes_of(cell, task.n_outputs)
-    if cell.n_inputs != task.n_inputs:
+    if isinstance(cell, DeepNet):
+        if (task.n_steps, task.n_inputs) != (1, cell.n_hidden):
+            raise ValueError(
+                f"task: found {task.n_steps} steps of {task.n_inputs} inputs, expected 1 of "
+                f"{cell.n_hidden}: the input of a DeepNet is its state before the first layer"
+            )
+    elif cell.n_inputs != task.n_inputs:
         raise ValueError(
             f"cell: found {cell.n_inputs} inputs, expected the {task.n_inputs} of {task.name}; "
             f"draw it with n_inputs={task.n_inputs}"
