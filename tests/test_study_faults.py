@@ -314,6 +314,35 @@ def test_without_a_terminal_there_is_a_line_each_ten_seconds(tmp_path, monkeypat
     assert sum(one["draws"] for one in state["workers"].values()) == 192
 
 
+def test_predicted_cost_stands_beside_the_truth(tmp_path, expected, capsys):
+    parts = expected.manifest["parts"]
+    seconds = {part["chunk"]: part["seconds"] for part in parts}
+    found = expected.manifest["cost"]
+    assert found == plan.cost(plan.chunks(STUDY), seconds)
+    assert found["seconds"] == pytest.approx(sum(seconds.values()), rel=1e-3)
+    flop = sum(chunk.flop for chunk in plan.chunks(STUDY))
+    assert found["predicted_seconds"] == pytest.approx(flop / plan.CORE_FLOPS, rel=1e-3)
+    progress = vg.study.Progress("json")
+    for i in (1, 2):
+        found = vg.run_study(STUDY, tmp_path / str(i), progress=progress, shard=(i, 2))
+        state = json.loads(capsys.readouterr().err.splitlines()[-1])
+        own = found.manifest["cost"]
+        assert state["core_seconds"] == pytest.approx(own["seconds"], abs=1e-3)
+        assert state["predicted_core_seconds"] == pytest.approx(own["predicted_seconds"], abs=1e-3)
+    whole = merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole").manifest["cost"]
+    assert whole["chunks"] == len(plan.chunks(STUDY))
+
+
+def test_chunks_that_cost_what_was_predicted_have_ratio_one():
+    chunks = plan.chunks(STUDY)
+    exact = plan.cost(chunks, {c.index: c.flop / plan.CORE_FLOPS for c in chunks})
+    assert exact["ratio"] == exact["ratio_q05"] == exact["ratio_q95"] == 1
+    assert plan.cost(chunks, {}) is None
+    uneven = plan.cost(chunks, {0: chunks[0].flop / 1e10, 1: 3 * chunks[1].flop / 1e10})
+    assert uneven["ratio_median"] == pytest.approx(2)
+    assert uneven["ratio_q95"] == pytest.approx(2.9)
+
+
 def recipe(language):
     page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
     return re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1]

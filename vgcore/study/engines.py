@@ -136,7 +136,8 @@ def run_study(
                     progress.tick()
                 else:
                     store.accept(delivery)
-                    progress.advance(plan[delivery.part["chunk"]], delivery.worker)
+                    part = delivery.part
+                    progress.advance(plan[part["chunk"]], delivery.worker, part["seconds"])
         done = len(store.done & wanted)
     if done < len(wanted):
         raise StudyInterrupted(Path(out), done, len(wanted))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,9 +24,11 @@ from vgcore.study.config import FACTORS, SIZES, Condition, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-# 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
-# enough that an interrupt waits little and that no core idles long at the end.
-CHUNK_FLOP = 7.5e9
+# What the constants of `draw_flop` take a core to do in a second.
+CORE_FLOPS = 1e10
+# 0.75 s of one core: long against the cost of writing a part (some 10 ms), short enough that an
+# interrupt waits little and that no core idles long at the end.
+CHUNK_FLOP = 0.75 * CORE_FLOPS
 # Several chunks are in memory at a time, with all their rows.
 CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
@@ -338,6 +340,44 @@ def share(plan: Sequence[Chunk], index: int, number: int) -> list[int]:
         if i == index - 1:
             mine.append(chunk.index)
     return sorted(mine)
+
+
+def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, float | None] | None:
+    """Predicted beside measured cost of the chunks that were measured; None where none was.
+
+    Returns
+    -------
+    dict
+        ``chunks``, how many; ``predicted_seconds`` of one core, and ``seconds`` that they took;
+        ``ratio`` of the second to the first, of the whole and of the chunks (``ratio_q05``,
+        ``ratio_median``, ``ratio_q95``); ``r2``, the share of the variance of the chunks' seconds
+        that a constant times the prediction explains (None where all are alike).
+
+    Examples
+    --------
+    >>> found = cost([Chunk(0, (), 1e10), Chunk(1, (), 2e10)], {0: 1.0, 1: 2.2})
+    >>> found["predicted_seconds"], found["seconds"], round(found["ratio"], 2)
+    (3.0, 3.2, 1.07)
+    """
+    if not seconds:
+        return None
+    predicted = np.array([chunks[i].flop / CORE_FLOPS for i in seconds])
+    took = np.array(list(seconds.values()), float)
+    ratios = took / predicted
+    low, middle, high = np.quantile(ratios, (0.05, 0.5, 0.95))
+    spread = ((took - took.mean()) ** 2).sum()
+    rest = ((took - predicted * (took @ predicted) / (predicted @ predicted)) ** 2).sum()
+    found = {
+        "predicted_seconds": predicted.sum(),
+        "seconds": took.sum(),
+        "ratio": took.sum() / predicted.sum(),
+        "ratio_q05": low,
+        "ratio_median": middle,
+        "ratio_q95": high,
+        "r2": 1 - rest / spread if spread else None,
+    }
+    rounded = {name: None if v is None else float(f"{v:.4g}") for name, v in found.items()}
+    return {"chunks": len(took), **rounded}
 
 
 def estimate(study: Study) -> Estimate:

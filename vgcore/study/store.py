@@ -41,7 +41,7 @@ from vgcore.environment import THREADING_LAYER, git_commit, processor, versions
 from vgcore.errors import StoreError, StoreWarning, StudyError
 from vgcore.study.config import Study, load_study
 from vgcore.study.files import Lock, make_folder, read_whole, write_whole
-from vgcore.study.plan import Chunk, conditions_table, slices_table
+from vgcore.study.plan import Chunk, conditions_table, cost, slices_table
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -54,6 +54,7 @@ _TEMPORARY = re.compile(
     r"\.(part-\d{5,9}\.parquet|manifest\.json|study\.toml)(\.[0-9a-f]{12})?\.tmp"
 )
 _MANIFEST_SECONDS = 1.0
+_MOST_SECONDS = 1e9
 _PART = re.compile(r"part-(\d{5,9})\.parquet")
 _FOOTER = b"vgcore"
 
@@ -342,6 +343,7 @@ class Store:
             return
         start = time.monotonic()
         complete = len(self._parts) == len(self.chunks)
+        seconds = {i: part["seconds"] for i, part in self._parts.items() if part.get("seconds")}
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "study_digest": self._digest,
@@ -351,6 +353,7 @@ class Store:
             "finished": _now() if complete else None,
             "complete": complete,
             "n_parts": len(self.chunks),
+            "cost": cost(self.chunks, seconds),
             "parts": [self._parts[i] for i in sorted(self._parts)],
         }
         with self._clear_errors():
@@ -582,6 +585,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for key, kind in _TYPES.items():
         if not isinstance(manifest.get(key), kind):
             raise DamagedManifest(folder, f"{key} is {manifest.get(key)!r}")
+    if not _is_cost(manifest.get("cost")):
+        raise DamagedManifest(folder, f"cost is {manifest['cost']!r}")
     seen = set()
     for part in manifest["parts"]:
         reason = _part_fault(part)
@@ -591,6 +596,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise DamagedManifest(folder, reason)
         seen.add(part["chunk"])
     return manifest
+
+
+def _is_cost(found: Any) -> bool:
+    """Whether this is what `plan.cost` returns, with numbers that can be printed."""
+    if found is None:
+        return True
+    names = ("predicted_seconds", "seconds", "ratio", "ratio_q05", "ratio_q95")
+    return isinstance(found, dict) and all(
+        isinstance(value, (int, float)) and 0 <= value < _MOST_SECONDS
+        for value in (found.get(name) for name in names)
+    )
 
 
 def _study_of(folder: Path, manifest: Mapping[str, Any]) -> Study:
@@ -611,6 +627,9 @@ def _part_fault(part: Any) -> str | None:
         return f"found {part!r} in the list of parts"
     if type(part.get("chunk")) is not int or part["chunk"] < 0:
         return f"a part has the number {part.get('chunk')!r}"
+    seconds = part.get("seconds", 0)
+    if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
+        return f"part {part['chunk']} took {seconds!r} seconds"
     for name in TABLES:
         entry = part.get(name)
         if not isinstance(entry, dict):

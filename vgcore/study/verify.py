@@ -131,5 +131,6 @@ def merge(folders: Sequence[str | Path], out: str | Path, command: str | None = 
                 except StoreError as error:
                     warnings.warn(f"{error}; left out", StoreWarning, stacklevel=2)
                     continue
-                store.accept(Delivery(whole, files))
+                took = {"seconds": part["seconds"]} if "seconds" in part else {}
+                store.accept(Delivery({**whole, **took}, files))
     return load_results(out)
