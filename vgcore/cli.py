@@ -598,12 +598,16 @@ def _print_estimate(
                 "out": str(folder),
                 "conditions": planned.n_conditions,
                 "draws": planned.n_draws,
+                "most_draws": planned.most_draws,
                 "parts": planned.n_chunks,
                 "bytes": planned.n_bytes,
                 "seconds": round(seconds, 1),
             }
         )
         return
+    if planned.most_draws > planned.n_draws:
+        most = f"{planned.most_draws:,}"
+        print(f"the first round; draws until its precision is met, {most} draws at most")
     print(
         f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
         f"{planned.n_chunks:,} parts\n"

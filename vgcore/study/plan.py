@@ -19,7 +19,7 @@ from vgcore.environment import thread_count
 from vgcore.errors import StudyError
 from vgcore.kernels.rnn import rows_side_by_side
 from vgcore.kernels.vectors import padded
-from vgcore.study.config import FACTORS, SIZES, Condition, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Precision, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +55,21 @@ class PlannedCondition:
         Its number in the result tables, in order of first appearance in the study.
     condition : Condition
     n_draws : int
-        The largest number that one of its slices asks for.
+        The largest number that one of its slices asks for, at first where it asks for a precision.
     slices : tuple of str
         Names of the slices that it belongs to.
+    rules : tuple of Precision
+        The precisions that its slices ask for.
+    start : int
+        The first draw that is planned.
     """
 
     index: int
     condition: Condition
     n_draws: int
     slices: tuple[str, ...]
+    rules: tuple[Precision, ...] = ()
+    start: int = 0
 
 
 class Item(NamedTuple):
@@ -89,7 +95,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction."""
+    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction.
+
+    A study that asks for a precision takes at least this, and `most_draws` at most.
+    """
 
     n_conditions: int
     n_draws: int
@@ -97,6 +106,7 @@ class Estimate:
     n_bytes: int
     flop: float
     longest_flop: float
+    most_draws: int
 
     def seconds(self, flops_per_second: float, n_workers: int | None = None) -> float:
         """Predicted duration where each worker (None: one a core) computes at this rate."""
@@ -116,12 +126,16 @@ def conditions(study: Study) -> list[PlannedCondition]:
     """
     n_draws: dict[Condition, int] = {}
     slices: dict[Condition, list[str]] = {}
+    rules: dict[Condition, list[Precision]] = {}
     for part in study.slices:
         for condition in part.points(study.defaults):
             n_draws[condition] = max(n_draws.get(condition, 0), study.draws_of(part))
             slices.setdefault(condition, []).append(part.name)
+            own, rule = rules.setdefault(condition, []), study.precision_of(part)
+            if rule is not None and rule not in own:
+                own.append(rule)
     return [
-        PlannedCondition(i, condition, n_draws[condition], tuple(names))
+        PlannedCondition(i, condition, n_draws[condition], tuple(names), tuple(rules[condition]))
         for i, (condition, names) in enumerate(slices.items())
     ]
 
@@ -219,18 +233,27 @@ def _n_inputs(treated: Condition) -> int:
 def chunks(study: Study) -> list[Chunk]:
     """The work of a study, conditions that share their random numbers side by side.
 
+    Where a precision is asked for, this is the first round; `vgcore.study.sequential` has the next.
+
     Raises
     ------
     StudyError
         A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
     found = conditions(study)
-    total = sum(draw_flop(c.condition) * c.n_draws for c in found)
+    total = sum(
+        draw_flop(c.condition) * max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found
+    )
     if total > MAX_CHUNKS * CHUNK_FLOP:
         raise StudyError(
             f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
             f"most {MAX_CHUNKS * CHUNK_FLOP:.2g} for one results folder; split it into several"
         )
+    return cut(found)
+
+
+def cut(found: list[PlannedCondition], first: int = 0) -> list[Chunk]:
+    """Chunks of the planned draws of some conditions, numbered from `first`."""
     made: list[Chunk] = []
     items: list[Item] = []
     spent, n_draws = 0.0, 0
@@ -238,12 +261,12 @@ def chunks(study: Study) -> list[Chunk]:
         for block, flop in _blocks(group):
             draws = sum(item.stop - item.start for item in block)
             if items and (spent + flop > CHUNK_FLOP or n_draws + draws > CHUNK_DRAWS):
-                made.append(Chunk(len(made), tuple(items), spent))
+                made.append(Chunk(first + len(made), tuple(items), spent))
                 items, spent, n_draws = [], 0.0, 0
             items += block
             spent += flop
             n_draws += draws
-    made.append(Chunk(len(made), tuple(items), spent))
+    made.append(Chunk(first + len(made), tuple(items), spent))
     return made
 
 
@@ -252,7 +275,7 @@ def _groups(found: list[PlannedCondition]) -> list[list[PlannedCondition]]:
     groups: dict[object, dict[str, list[PlannedCondition]]] = {}
     for planned in found:
         c = planned.condition.treated
-        shared = (*(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps)
+        shared = *(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps, planned.start
         groups.setdefault(shared, {}).setdefault(_law(planned), []).append(planned)
     return [[c for law in laws.values() for c in law] for laws in groups.values()]
 
@@ -314,7 +337,7 @@ def _step(planned: PlannedCondition, n_sharing: int) -> int:
 
 def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], float]]:
     """Blocks of `step` draws of each condition of a run, and what each costs."""
-    for start in range(0, max(planned.n_draws for planned in run), step):
+    for start in range(run[0].start, max(planned.n_draws for planned in run), step):
         items: list[Item] = []
         taken: list[PlannedCondition] = []
         flop = 0.0
@@ -400,4 +423,5 @@ def estimate(study: Study) -> Estimate:
         n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
         flop=sum(chunk.flop for chunk in work),
         longest_flop=max(chunk.flop for chunk in work),
+        most_draws=sum(max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found),
     )

@@ -62,6 +62,20 @@ class Progress:
             self._bar.start()
             self._show()
 
+    def extend(self, more: Sequence[Chunk], done: Collection[int]) -> None:
+        """A round more, of which some is `done`."""
+        for chunk in more:
+            for condition, start, stop in chunk.items:
+                self._left[condition] += stop - start
+            self._n_draws += chunk.n_draws
+            if chunk.index in done:
+                self._count(chunk)
+                self._before += chunk.n_draws
+            else:
+                self.flop += chunk.flop
+        if self._bar is not None:
+            self._bar.update(self._row, total=self._n_draws)
+
     @property
     def draws_done(self) -> int:
         return self._n_draws - self._left.total()

@@ -42,6 +42,7 @@ from vgcore.errors import StoreError, StoreWarning, StudyError
 from vgcore.study.config import Study, load_study
 from vgcore.study.files import Lock, make_folder, read_whole, write_whole
 from vgcore.study.plan import Chunk, conditions_table, cost, slices_table
+from vgcore.study.sequential import COLUMNS, Decision, decisions, is_sequential, next_round
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -150,7 +151,7 @@ class Store:
         damaged or foreign part of this study is replaced when its chunk has been measured again.
     study : Study
     chunks : sequence of Chunk
-        The plan; what is already stored of it is found in `done`.
+        The plan, or the first round of it; what is already stored of it is found in `done`.
     n_workers : int
     command : str, optional
         How the run was started; taken from the process where it is None.
@@ -178,8 +179,14 @@ class Store:
     ) -> None:
         self.folder = Path(folder)
         self.study = study
-        self.chunks = chunks
+        self.chunks = list(chunks)
         self.token = ""
+        self._listed: dict[int, dict[str, Any]] = {}
+        self._seen: frozenset[int] = frozenset()
+        self._ours, self._anonymous = True, False
+        self._decided: list[Decision] = []
+        self._sequential = is_sequential(study)
+        self._last_round = not self._sequential
         self._digest = study.digest
         self._parts: dict[int, dict[str, Any]] = {}
         self._written, self._pause = -_MANIFEST_SECONDS, _MANIFEST_SECONDS
@@ -200,6 +207,11 @@ class Store:
     def done(self) -> frozenset[int]:
         """Indices of the chunks that are stored."""
         return frozenset(self._parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is stored and no round is to come."""
+        return self._last_round and len(self._parts) == len(self.chunks)
 
     def __enter__(self) -> Store:
         with self._clear_errors():
@@ -236,10 +248,12 @@ class Store:
             _refuse_other_study(self.folder, manifest, self.study)
             _warn_of_other_versions(self.folder, manifest, self._versions)
             self._created = manifest["created"]
-            self._verify(manifest["parts"])
+            self._listed = {part["chunk"]: dict(part) for part in manifest["parts"]}
+            self._seen = frozenset(self._listed)
+            self._take_over(adopting=False)
             with contextlib.suppress(DamagedManifest):
                 _study_of(self.folder, manifest)
-                if manifest["complete"] and len(self._parts) == len(self.chunks):
+                if manifest["complete"] and self.complete:
                     self._unchanged = True
                     with contextlib.suppress(OSError):  # a complete folder may be read-only
                         self._remove_leftovers()
@@ -249,7 +263,8 @@ class Store:
             if table.is_symlink() or (table.exists() and not table.is_dir()):
                 raise StoreError(f"{table}: a file is in the way; choose another --out")
             make_folder(table)
-        self._adopt(manifest, ours=ours)
+        self._ours, self._anonymous = ours, manifest is None
+        self._take_over(adopting=True)
         self._remove_leftovers()
         if damaged:
             aside = self.folder / f"{MANIFEST}.damaged"
@@ -288,10 +303,53 @@ class Store:
             return load_study(self.folder / STUDY_FILE).digest == self._digest
         return False
 
-    def _verify(self, parts: Sequence[Mapping[str, Any]]) -> None:
+    def _take_over(self, *, adopting: bool) -> None:
+        """Keep what is there of the plan, and of each round that it completes."""
+        begin = 0
+        while True:
+            self._verify()
+            if adopting:
+                self._adopt(begin)
+            begin = len(self.chunks)
+            if not self._extend():
+                return
+
+    def unfold(self) -> list[Chunk]:
+        """The chunks of the next round, once all before are stored; empty where there is none.
+
+        Raises
+        ------
+        StoreError
+            A part that was stored cannot be read any more.
+        """
+        begin = len(self.chunks)
+        with self._clear_errors():
+            if self._extend():
+                self._verify()
+                self._adopt(begin)
+        return self.chunks[begin:]
+
+    def _extend(self) -> bool:
+        """Plan the next round if it is known."""
+        if self._last_round or len(self._parts) < len(self.chunks):
+            return False
+        tables = [
+            read_listed(self.folder, "draws", self._parts[i], self._digest).select(COLUMNS)
+            for i in sorted(self._parts)
+        ]
+        draws = pa.concat_tables(tables).replace_schema_metadata(None).to_pandas()
+        self._decided = decisions(self.study, draws)
+        more = next_round(self.study, self._decided, draws, len(self.chunks))
+        self._last_round = not more
+        self.chunks += more
+        return bool(more)
+
+    def _verify(self) -> None:
         """Keep the listed parts that are on disk as they were written and fit the plan."""
-        for part in parts:
-            index = part["chunk"]
+        for index, part in sorted(self._listed.items()):
+            if index >= len(self.chunks) and not self._last_round:
+                continue  # of a round that is not known yet
+            del self._listed[index]
             try:
                 if index >= len(self.chunks) or part["items"] != _items(self.chunks[index]):
                     raise StoreError(f"part {index}: cut by another plan")
@@ -302,16 +360,16 @@ class Store:
             else:
                 self._parts[index] = dict(part)
 
-    def _adopt(self, manifest: Mapping[str, Any] | None, *, ours: bool) -> None:
+    def _adopt(self, begin: int) -> None:
         """Take over whole parts that were written after the manifest last was.
 
         A run writes its manifest before its first part, so where nothing says that the folder is
         this study's, a part that is not verifiably so may be somebody else's data and is not
         replaced.
         """
-        listed = set() if manifest is None else {part["chunk"] for part in manifest["parts"]}
+        ours = self._ours
         for index in sorted(set.union(*(part_numbers(self.folder / name) for name in TABLES))):
-            if index in listed or index >= len(self.chunks):
+            if index in self._seen or not begin <= index < len(self.chunks):
                 continue
             paths = [part_path(self.folder, name, index) for name in TABLES]
             if ours and not all(path.exists() for path in paths):
@@ -319,7 +377,7 @@ class Store:
             try:
                 self._parts[index] = read_unlisted(self.folder, self.chunks[index], self._digest)
             except StoreError as error:
-                if not ours or (manifest is None and isinstance(error, _ForeignPart)):
+                if not ours or (self._anonymous and isinstance(error, _ForeignPart)):
                     raise StoreError(f"{error}; move it away or choose another --out") from None
                 _warn(f"{error}; measuring it again")
 
@@ -342,7 +400,7 @@ class Store:
         if self._unchanged:
             return
         start = time.monotonic()
-        complete = len(self._parts) == len(self.chunks)
+        complete = self.complete
         seconds = {i: part["seconds"] for i, part in self._parts.items() if part.get("seconds")}
         manifest = {
             "schema_version": SCHEMA_VERSION,
@@ -354,6 +412,7 @@ class Store:
             "complete": complete,
             "n_parts": len(self.chunks),
             "cost": cost(self.chunks, seconds),
+            **({"precision": [one.plain() for one in self._decided]} if self._sequential else {}),
             "parts": [self._parts[i] for i in sorted(self._parts)],
         }
         with self._clear_errors():
