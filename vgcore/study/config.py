@@ -164,7 +164,8 @@ class Condition(_Model):
     @property
     def treated(self) -> Condition:
         """The condition with what its remedy puts in the place of cell, law and scale."""
-        return self.model_copy(update=self.remedy.factors())
+        factors = self.remedy.factors()
+        return self.model_copy(update=factors) if factors else self
 
     @property
     def recurrent_law(self) -> tuple[str, dict[str, Any]]:

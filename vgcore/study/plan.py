@@ -24,11 +24,11 @@ from vgcore.study.config import FACTORS, SIZES, Condition, Precision, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the constants of `draw_flop` take a core to do in a second.
-CORE_FLOPS = 1e10
-# 0.75 s of one core: long against the cost of writing a part (some 10 ms), short enough that an
+# What a core of 2023 does in a second of the operations that `draw_flop` counts.
+CORE_FLOPS = 2.5e10
+# 0.3 s of one core: long against the cost of writing a part (some 10 ms), short enough that an
 # interrupt waits little and that no core idles long at the end.
-CHUNK_FLOP = 0.75 * CORE_FLOPS
+CHUNK_FLOP = 0.3 * CORE_FLOPS
 # Several chunks are in memory at a time, with all their rows.
 CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
@@ -186,11 +186,11 @@ def glossary(study: Study) -> dict[str, str]:
 
 
 def draw_flop(condition: Condition) -> float:
-    """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
+    """Predicted cost of one draw, in operations of which a core does `CORE_FLOPS`."""
     c = condition.treated
     N, weight = c.n_hidden, c.cell.arithmetic()
     steps = c.n_trajectories * (2 * c.n_steps + c.burn_in)
-    # A step costs 42 ns beside its arithmetic, a draw 20 us to set up: 420 and 200,000 operations.
+    # A step costs 17 ns beside its arithmetic, a draw 8 us to set up: 420 and 200,000 operations.
     own = steps * weight * (2 * N * N + 420) + 200_000
     extra = c.n_trajectories * c.remedy.flop(N, c.n_steps)
     return own + extra + numbers_flop(condition)
@@ -198,11 +198,11 @@ def draw_flop(condition: Condition) -> float:
 
 def numbers_flop(condition: Condition) -> float:
     """The part of `draw_flop` that conditions share: random numbers, and the spectral radius."""
-    # A matrix entry or an input takes 10 ns to draw, 100 operations.
+    # A matrix entry or an input takes 4 ns to draw, 100 operations.
     c = condition.treated
     N = c.n_hidden
     numbers = N * N * _n_blocks(c) + (_n_inputs(c) if c.driven else 0)
-    return 40 * N**3 * _n_blocks(c) + 100 * numbers
+    return 20 * N**3 * _n_blocks(c) + 100 * numbers
 
 
 def draw_bytes(condition: Condition) -> int:

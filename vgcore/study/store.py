@@ -546,7 +546,16 @@ class Results:
     ) -> pd.DataFrame:
         wanted = TABLES[name].names if columns is None else list(columns)
         kept = [*wanted, *(key for key in keys if key not in wanted)]
-        tables = [TABLES[name].empty_table().select(kept)]
+        # Copies, so that what a part was unpacked to goes at once; strings stay with Arrow.
+        pieces: dict[str, list[Any]] = {column: [] for column in kept}
+
+        def keep(table: pa.Table) -> None:
+            for column, found in pieces.items():
+                values = table[column]
+                strings = pa.types.is_string(values.type)
+                found += values.chunks if strings else [np.array(values.to_numpy())]
+
+        keep(TABLES[name].empty_table())
         for part in self.manifest["parts"]:
             try:
                 table = read_listed(self.folder, name, part, self.manifest["study_digest"])
@@ -556,16 +565,19 @@ class Results:
                     "is measured"
                 ) from None
             try:
-                tables.append((table if where is None else table.filter(where)).select(kept))
+                keep(table if where is None else table.filter(where))
             except (pa.ArrowException, TypeError) as error:
                 raise ValueError(f"where: does not fit table {name!r}: {error}") from None
-        frame: pd.DataFrame = (
-            pa.concat_tables(tables).replace_schema_metadata(None).to_pandas(use_threads=False)
-        )
-        order = np.lexsort([frame[key].to_numpy() for key in reversed(keys)])
-        if (order[1:] < order[:-1]).any():
-            frame = frame.take(order).reset_index(drop=True)
-        return frame[wanted]
+        order = np.lexsort([np.concatenate(pieces[key]) for key in reversed(keys)])
+        frame = {}
+        for column in wanted:  # one after the other, so that the table is not there twice
+            found = pieces.pop(column)
+            if isinstance(found[0], np.ndarray):
+                frame[column] = pd.Series(np.concatenate(found)[order])
+            else:
+                strings = pa.concat_arrays(found).take(pa.array(order))
+                frame[column] = pa.chunked_array([strings]).to_pandas()
+        return pd.DataFrame(frame, columns=wanted, copy=False)
 
 
 def load_results(folder: str | Path) -> Results:
