@@ -217,6 +217,31 @@ def test_dask_workers_write_where_they_see_the_folder_and_send_back_elsewhere(
         assert_equal(run(tmp_path / "apart", engine="dask", scheduler=address), expected)
 
 
+@posix
+def test_a_murdered_dask_worker_costs_its_chunk_only(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    study = STUDY.model_copy(update={"n_draws": 480})
+    out, stored = tmp_path / "out", []
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as own,
+        distributed.Client(own) as client,
+    ):
+        pids = [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
+
+        def kill_one():
+            while not any(out.glob("draws/part-*")):
+                time.sleep(0.001)
+            os.kill(pids[0], signal.SIGKILL)
+            stored.extend(out.glob("draws/part-*"))
+
+        killer = threading.Thread(target=kill_one, daemon=True)
+        killer.start()
+        found = vg.run_study(study, out, engine="dask", client=client, progress=False)
+        killer.join(10)
+    assert 0 < len(stored) < found.manifest["n_parts"]
+    assert_equal(found, vg.run_study(study, tmp_path / "alone", progress=False))
+
+
 def test_a_cache_folder_that_cannot_be_written_costs_one_warning():
     environment = {
         **os.environ,
@@ -298,6 +323,16 @@ def test_tables_are_read_by_columns_and_rows(expected):
         expected.read("draws", ["rte"])
     with pytest.raises(ValueError, match="where"):
         expected.read("draws", where=field("x") > 1)
+
+
+def test_curves_are_the_profiles_of_the_first_draws(expected, monkeypatch):
+    from vgcore.study import store
+
+    wanted = expected.profiles.query("condition in (0, 3)").reset_index(drop=True)
+    pd.testing.assert_frame_equal(expected.curves([0, 3]), wanted, check_exact=True)
+    monkeypatch.setattr(store, "MOST_CURVES", 20)
+    first = wanted.query("draw < 20").reset_index(drop=True)
+    pd.testing.assert_frame_equal(expected.curves([3, 0]), first, check_exact=True)
 
 
 def test_without_a_terminal_there_is_a_line_each_ten_seconds(tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,7 +240,7 @@ def _sections(
         drawings = []
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results.profiles)
+            figure = _figure(kind, part, parts, results.curves)
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
@@ -293,7 +293,10 @@ def _standings(
 
 
 def _figure(
-    kind: str, part: text.Part, parts: Sequence[text.Part], profiles: pd.DataFrame
+    kind: str,
+    part: text.Part,
+    parts: Sequence[text.Part],
+    profiles: Callable[[pd.Series[int]], pd.DataFrame],
 ) -> Figure:
     """One figure of a part."""
     styles = _styles(part, parts)
@@ -317,7 +320,7 @@ def _figure(
     ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
     chosen = [levels[int(rank)] for rank in ranks] if levels else []
     shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = profiles[profiles["condition"].isin(shown["condition"])]
+    curves = profiles(shown["condition"])
     return figures.decay_figure(
         shown,
         stats.profile_bands(curves),

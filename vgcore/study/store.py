@@ -23,7 +23,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ from vgcore.study.plan import Chunk, conditions_table, cost, slices_table
 from vgcore.study.sequential import COLUMNS, Decision, decisions, is_sequential, next_round
 
 SCHEMA_VERSION = 1
+MOST_CURVES = 2048
 MANIFEST = "manifest.json"
 STUDY_FILE = "study.toml"
 # What a chunk of the plan can come to, several times over: a limit for files that claim more.
@@ -493,6 +494,21 @@ class Results:
     def profiles(self) -> pd.DataFrame:
         return self._read("profiles", ["condition", "draw", "lag"])
 
+    def curves(self, conditions: Iterable[int]) -> pd.DataFrame:
+        """Rows of `profiles` of some conditions, of their first 2,048 draws at most.
+
+        Draws are independent, so the first are a sample; parts of other conditions are not read.
+        """
+        field, wanted = pyarrow.dataset.field, {int(one) for one in conditions}
+        where = field("condition").isin(sorted(wanted)) & (field("draw") < MOST_CURVES)
+        parts = [
+            part
+            for part in self.manifest["parts"]
+            if any(item[0] in wanted and item[1] < MOST_CURVES for item in part["items"])
+        ]
+        some = Results(self.folder, self.study, {**self.manifest, "parts": parts})
+        return some.read("profiles", where=where)
+
     def read(
         self,
         table: str,
@@ -577,6 +593,7 @@ class Results:
             else:
                 strings = pa.concat_arrays(found).take(pa.array(order))
                 frame[column] = pa.chunked_array([strings]).to_pandas()
+        pa.default_memory_pool().release_unused()
         return pd.DataFrame(frame, columns=wanted, copy=False)
 
 
@@ -698,6 +715,9 @@ def _part_fault(part: Any) -> str | None:
         return f"found {part!r} in the list of parts"
     if type(part.get("chunk")) is not int or part["chunk"] < 0:
         return f"a part has the number {part.get('chunk')!r}"
+    items = part["items"] if isinstance(part["items"], list) else [None]
+    if not all(isinstance(x, list) and [type(n) for n in x] == [int] * 3 for x in items):
+        return f"part {part['chunk']} holds {part['items']!r}"
     seconds = part.get("seconds", 0)
     if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
         return f"part {part['chunk']} took {seconds!r} seconds"
