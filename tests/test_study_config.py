@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import string
 import tomllib
 
@@ -359,3 +360,16 @@ def test_a_byte_order_mark_of_an_editor_is_no_fault(tmp_path):
     text = '\ufeffname = "mine"\n[[slice]]\nname = "a"\n[slice.grid]\ngain = [1.0]\n'
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     assert load_study(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes")
+def test_a_study_file_is_a_file_of_some_size(tmp_path):
+    endless, pipe, huge = (tmp_path / f"{name}.toml" for name in ("endless", "pipe", "huge"))
+    endless.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    huge.write_bytes(b"#" * (16 * 2**20 + 1))
+    for path in (endless, pipe, huge):
+        (tmp_path / "child.toml").write_text(f'extends = "{path}"\n')
+        for named in (path, tmp_path / "child.toml"):
+            with pytest.raises(StudyError, match=r"not a file|expected at most 16,777,216"):
+                load_study(named)

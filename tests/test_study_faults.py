@@ -133,6 +133,24 @@ def test_links_are_neither_followed_nor_written_through(tmp_path, expected):
         assert_equal(run(out), expected)
 
 
+@posix
+def test_a_report_writes_through_no_link(tmp_path, expected):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    out.mkdir()
+    names = ("report.html", "report.md", "summary.csv")
+    for name in names:
+        (outside / name).write_text("mine")
+        (out / name).symlink_to(outside / name)
+    (out / "figures").symlink_to(outside)
+    with pytest.raises(StoreError, match="in the way"):
+        vg.write_report(expected, out)
+    (out / "figures").unlink()
+    vg.write_report(expected, out)
+    assert {path.read_text() for path in outside.iterdir()} == {"mine"}
+    assert not any((out / name).is_symlink() for name in names)
+
+
 def test_a_truncated_manifest_is_made_again_from_the_parts(tmp_path, expected):
     run(tmp_path)
     manifest = tmp_path / "manifest.json"
@@ -220,7 +238,7 @@ def test_dask_workers_write_where_they_see_the_folder_and_send_back_elsewhere(
 @posix
 def test_a_murdered_dask_worker_costs_its_chunk_only(tmp_path):
     distributed = pytest.importorskip("distributed")
-    study = STUDY.model_copy(update={"n_draws": 480})
+    study = STUDY.model_copy(update={"n_draws": 240})
     out, stored = tmp_path / "out", []
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as own,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vgcore.impacts.table import Impact, shown
 from vgcore.papers.page import embedded, provenance, render
+from vgcore.study.files import write_text
 
 
 def write(impacts: Mapping[str, Impact], out: Path, seed: int, seconds: float) -> Path:
@@ -18,7 +19,7 @@ def write(impacts: Mapping[str, Impact], out: Path, seed: int, seconds: float) -
     tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(tables, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))
-    whole.to_csv(out / "results.csv", index=False)
+    write_text(out / "results.csv", whole.to_csv(index=False))
     figures = {
         name: embedded(drawn, out / "figures", name)
         for one in impacts.values()

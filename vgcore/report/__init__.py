@@ -17,6 +17,7 @@ import pandas as pd
 from vgcore import figures, stats
 from vgcore.report import calibration, league, text
 from vgcore.study.config import SIZES, Condition
+from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    summary.to_csv(out / "summary.csv", index=False)
+    write_text(out / "summary.csv", summary.to_csv(index=False))
 
     parts = _parts(results, summary.drop(columns="slices"))
     planned = {one.index: one.condition for one in conditions(study)}
@@ -140,9 +141,9 @@ def write_report(results: Results, out: str | Path) -> Path:
         "text": text,
     }
     page = out / "report.html"
-    page.write_text(environment().get_template("template.html.j2").render(content), "utf-8")
+    write_text(page, environment().get_template("template.html.j2").render(content))
     markdown = environment().get_template("template.md.j2").render(content)
-    (out / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown), "utf-8")
+    write_text(out / "report.md", re.sub(r"\n{3,}", "\n\n", markdown))
     return page
 
 

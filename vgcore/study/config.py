@@ -31,13 +31,15 @@ from pydantic import (
 )
 
 from vgcore.checks import suggestion
-from vgcore.errors import StudyError
+from vgcore.errors import StoreError, StudyError
 from vgcore.study.cells import CELLS, CellKind, Rnn
 from vgcore.study.choices import Choice, choose, named
+from vgcore.study.files import read_whole
 from vgcore.study.remedies import Nothing, Remedy, find_remedy
 
 MAX_CONDITIONS = 10**6
 MAX_DRAWS = 10**9
+_MOST_BYTES = 16 * 2**20
 AS_DRAWN = "as_drawn"
 _SCALES = ("spectral_radius", "gain")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
@@ -686,12 +688,14 @@ def _load(name_or_path: str | Path, folder: Path, children: tuple[str, ...]) -> 
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        if path.exists():
+            return read_whole(path, _MOST_BYTES, links=True)
         raise StudyError(
             f"{path}: no such file; shipped studies are named without .toml: "
             f"{', '.join(shipped_studies())}"
-        ) from None
+        )
+    except StoreError as error:
+        raise StudyError(f"{error}; expected a TOML file") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise StudyError(f"{path}: cannot be read ({reason}); expected a TOML file") from None
