@@ -88,6 +88,61 @@ spectral_radius = [1.0]
     return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
 
 
+def planned(n_conditions: str) -> dict[str, float]:
+    """Plan a study of some thousands of conditions, from its content to its chunks."""
+    from vgcore.study.config import Study
+    from vgcore.study.plan import chunks, conditions
+
+    grid = {
+        "spectral_radius": [0.5 + i / 100 for i in range(100)],
+        "n_steps": [10 + i for i in range(int(n_conditions) // 100)],
+    }
+    began = time.process_time()
+    made = Study.from_dict({"name": "planned", "slice": [{"name": "one", "grid": grid}]})
+    read = time.process_time()
+    n_chunks = len(chunks(made))
+    return {
+        "conditions": len(conditions(made)),
+        "chunks": n_chunks,
+        "reading": read - began,
+        "planning": time.process_time() - read,
+        "peak_bytes": _peak_bytes(),
+    }
+
+
+def workers(repeats: str) -> dict[str, Any]:
+    """A study with one worker and with two, in turns; the ratio of each turn.
+
+    Compiling is not part of it; `load` is that of the machine before, since the ratio says nothing
+    where two cores are not free.
+    """
+    import os
+
+    text = """
+name = "workers"
+n_draws = 1500
+[defaults]
+n_hidden = 64
+n_steps = 200
+[[slice]]
+name = "one"
+[slice.grid]
+spectral_radius = [0.9, 1.0, 1.1, 1.2]
+"""
+    profile()
+    _run(text.replace("1500", "16"))
+    load = os.getloadavg()[0]
+    ratios = []
+    for _ in range(int(repeats)):
+        seconds = []
+        for n_workers in (1, 2):
+            began = time.perf_counter()
+            _run(text, n_workers)
+            seconds.append(time.perf_counter() - began)
+        ratios.append(seconds[0] / seconds[1])
+    return {"load": load, "ratios": ratios}
+
+
 def stages(n_draws: str) -> dict[str, Any]:
     """Run the atlas with a few draws and tell where its threads spent their time."""
     from vgcore import remedies

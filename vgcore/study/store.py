@@ -562,16 +562,7 @@ class Results:
     ) -> pd.DataFrame:
         wanted = TABLES[name].names if columns is None else list(columns)
         kept = [*wanted, *(key for key in keys if key not in wanted)]
-        # Copies, so that what a part was unpacked to goes at once; strings stay with Arrow.
-        pieces: dict[str, list[Any]] = {column: [] for column in kept}
-
-        def keep(table: pa.Table) -> None:
-            for column, found in pieces.items():
-                values = table[column]
-                strings = pa.types.is_string(values.type)
-                found += values.chunks if strings else [np.array(values.to_numpy())]
-
-        keep(TABLES[name].empty_table())
+        found = {column: _Column(TABLES[name].field(column).type) for column in kept}
         for part in self.manifest["parts"]:
             try:
                 table = read_listed(self.folder, name, part, self.manifest["study_digest"])
@@ -581,20 +572,49 @@ class Results:
                     "is measured"
                 ) from None
             try:
-                keep(table if where is None else table.filter(where))
+                table = table if where is None else table.filter(where)
+                for column, values in found.items():
+                    values.append(table[column])
             except (pa.ArrowException, TypeError) as error:
                 raise ValueError(f"where: does not fit table {name!r}: {error}") from None
-        order = np.lexsort([np.concatenate(pieces[key]) for key in reversed(keys)])
-        frame = {}
-        for column in wanted:  # one after the other, so that the table is not there twice
-            found = pieces.pop(column)
-            if isinstance(found[0], np.ndarray):
-                frame[column] = pd.Series(np.concatenate(found)[order])
-            else:
-                strings = pa.concat_arrays(found).take(pa.array(order))
-                frame[column] = pa.chunked_array([strings]).to_pandas()
+        order = np.lexsort([found[key].values for key in reversed(keys)])
+        # one after the other, so that the table is not there twice
+        frame = {column: found.pop(column).taken(order) for column in wanted}
         pa.default_memory_pool().release_unused()
         return pd.DataFrame(frame, columns=wanted, copy=False)
+
+
+class _Column:
+    """A column that grows part by part; what a part was unpacked to may go at once.
+
+    Large arrays grow in place, so memory is neither held twice nor left in pieces.
+    """
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._strings = [pa.array([], kind)] if pa.types.is_string(kind) else None
+        self._values = np.empty(0, kind.to_pandas_dtype() if self._strings is None else np.int8)
+        self._length = 0
+
+    def append(self, values: pa.ChunkedArray) -> None:
+        if self._strings is not None:
+            self._strings += values.chunks
+            return
+        length = self._length + len(values)
+        if length > len(self._values):
+            self._values.resize(max(length, 2 * len(self._values)), refcheck=False)
+        self._values[self._length : length] = values.to_numpy()
+        self._length = length
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        return self._values[: self._length]
+
+    def taken(self, order: npt.NDArray[np.int64]) -> pd.Series[Any]:
+        if self._strings is None:
+            return pd.Series(self.values[order])
+        strings = pa.concat_arrays(self._strings).take(pa.array(order))
+        taken: pd.Series[Any] = pa.chunked_array([strings]).to_pandas()
+        return taken
 
 
 def load_results(folder: str | Path) -> Results:
