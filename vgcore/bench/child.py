@@ -88,6 +88,27 @@ spectral_radius = [1.0]
     return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
 
 
+def whole(n_draws: str) -> dict[str, float]:
+    """A study of ten conditions with its tables and its report; its time and peak memory."""
+    text = f"""
+name = "whole"
+n_draws = {int(n_draws) // 10}
+[defaults]
+n_hidden = 16
+n_steps = 50
+burn_in = 0
+input_variance = 0.0
+[[slice]]
+name = "radius"
+[slice.grid]
+spectral_radius = [0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2]
+"""
+    began = time.perf_counter()
+    _run(text, report=True)
+    seconds = time.perf_counter() - began
+    return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
+
+
 def planned(n_conditions: str) -> dict[str, float]:
     """Plan a study of some thousands of conditions, from its content to its chunks."""
     from vgcore.study.config import Study
@@ -218,14 +239,18 @@ def _use_these_benchmarks() -> None:
     vgcore.bench = bench
 
 
-def _run(text: str) -> None:
+def _run(text: str, n_workers: int | None = None, *, report: bool = False) -> None:
     """Run a study in a folder that is thrown away."""
     from vgcore.study import run_study
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.toml"
         path.write_text(text)
-        run_study(path, Path(folder) / "results", progress=False)
+        results = run_study(path, Path(folder) / "results", n_workers=n_workers, progress=False)
+        if report:
+            from vgcore.report import write_report
+
+            write_report(results, Path(folder) / "report")
 
 
 def _peak_bytes() -> int:
@@ -241,7 +266,8 @@ def _peak_bytes() -> int:
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    task.__name__: task for task in (start, profile, atlas, study, stages, worker)
+    task.__name__: task
+    for task in (start, profile, atlas, study, whole, planned, workers, stages, worker)
 }
 
 if __name__ == "__main__":
