@@ -391,7 +391,9 @@ def test_chunks_that_cost_what_was_predicted_have_ratio_one():
     exact = plan.cost(chunks, {c.index: c.flop / plan.CORE_FLOPS for c in chunks})
     assert exact["ratio"] == exact["ratio_q05"] == exact["ratio_q95"] == 1
     assert plan.cost(chunks, {}) is None
-    uneven = plan.cost(chunks, {0: chunks[0].flop / 1e10, 1: 3 * chunks[1].flop / 1e10})
+    uneven = plan.cost(
+        chunks, {i: n * chunks[i].flop / plan.CORE_FLOPS for i, n in ((0, 1), (1, 3))}
+    )
     assert uneven["ratio_median"] == pytest.approx(2)
     assert uneven["ratio_q95"] == pytest.approx(2.9)
 

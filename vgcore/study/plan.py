@@ -378,7 +378,7 @@ def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, flo
 
     Examples
     --------
-    >>> found = cost([Chunk(0, (), 1e10), Chunk(1, (), 2e10)], {0: 1.0, 1: 2.2})
+    >>> found = cost([Chunk(0, (), CORE_FLOPS), Chunk(1, (), 2 * CORE_FLOPS)], {0: 1.0, 1: 2.2})
     >>> found["predicted_seconds"], found["seconds"], round(found["ratio"], 2)
     (3.0, 3.2, 1.07)
     """
