@@ -54,8 +54,8 @@ def test_the_first_minute_of_the_readme_runs():
 
 def test_the_readmes_study_loads(tmp_path):
     text = (ROOT / "README.md").read_text()
-    study, more = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    for content in (study, study + more):
+    study, more, rule = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    for content in (study, study + more, rule + study.replace("n_draws", "# n_draws")):
         (tmp_path / "mine.toml").write_text(content)
         assert vg.load_study(tmp_path / "mine.toml").name == "mine"
 

@@ -87,7 +87,7 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
                 }
             )
         )
-    return SimpleNamespace(
+    found = SimpleNamespace(
         study=study,
         conditions=conditions,
         slices=slices,
@@ -97,6 +97,8 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
         or {"study_digest": study.digest, "command": "vgcore run it", "versions": {"numpy": "2"}},
         complete=True,
     )
+    found.curves = lambda wanted: found.profiles[found.profiles["condition"].isin(wanted)]
+    return found
 
 
 def small_study(**changes: Any) -> Study:

@@ -133,6 +133,24 @@ def test_links_are_neither_followed_nor_written_through(tmp_path, expected):
         assert_equal(run(out), expected)
 
 
+@posix
+def test_a_report_writes_through_no_link(tmp_path, expected):
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    outside.mkdir()
+    out.mkdir()
+    names = ("report.html", "report.md", "summary.csv")
+    for name in names:
+        (outside / name).write_text("mine")
+        (out / name).symlink_to(outside / name)
+    (out / "figures").symlink_to(outside)
+    with pytest.raises(StoreError, match="in the way"):
+        vg.write_report(expected, out)
+    (out / "figures").unlink()
+    vg.write_report(expected, out)
+    assert {path.read_text() for path in outside.iterdir()} == {"mine"}
+    assert not any((out / name).is_symlink() for name in names)
+
+
 def test_a_truncated_manifest_is_made_again_from_the_parts(tmp_path, expected):
     run(tmp_path)
     manifest = tmp_path / "manifest.json"
@@ -215,6 +233,31 @@ def test_dask_workers_write_where_they_see_the_folder_and_send_back_elsewhere(
 
         monkeypatch.setattr(worker, "read_lock", lambda folder: {})
         assert_equal(run(tmp_path / "apart", engine="dask", scheduler=address), expected)
+
+
+@posix
+def test_a_murdered_dask_worker_costs_its_chunk_only(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    study = STUDY.model_copy(update={"n_draws": 240})
+    out, stored = tmp_path / "out", []
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as own,
+        distributed.Client(own) as client,
+    ):
+        pids = [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
+
+        def kill_one():
+            while not any(out.glob("draws/part-*")):
+                time.sleep(0.001)
+            os.kill(pids[0], signal.SIGKILL)
+            stored.extend(out.glob("draws/part-*"))
+
+        killer = threading.Thread(target=kill_one, daemon=True)
+        killer.start()
+        found = vg.run_study(study, out, engine="dask", client=client, progress=False)
+        killer.join(10)
+    assert 0 < len(stored) < found.manifest["n_parts"]
+    assert_equal(found, vg.run_study(study, tmp_path / "alone", progress=False))
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_one_warning():
@@ -300,6 +343,16 @@ def test_tables_are_read_by_columns_and_rows(expected):
         expected.read("draws", where=field("x") > 1)
 
 
+def test_curves_are_the_profiles_of_the_first_draws(expected, monkeypatch):
+    from vgcore.study import store
+
+    wanted = expected.profiles.query("condition in (0, 3)").reset_index(drop=True)
+    pd.testing.assert_frame_equal(expected.curves([0, 3]), wanted, check_exact=True)
+    monkeypatch.setattr(store, "MOST_CURVES", 20)
+    first = wanted.query("draw < 20").reset_index(drop=True)
+    pd.testing.assert_frame_equal(expected.curves([3, 0]), first, check_exact=True)
+
+
 def test_without_a_terminal_there_is_a_line_each_ten_seconds(tmp_path, monkeypatch, capsys):
     from vgcore.study import progress
 
@@ -312,6 +365,37 @@ def test_without_a_terminal_there_is_a_line_each_ten_seconds(tmp_path, monkeypat
     state = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert state["draws_done"] == state["draws"] == 192
     assert sum(one["draws"] for one in state["workers"].values()) == 192
+
+
+def test_predicted_cost_stands_beside_the_truth(tmp_path, expected, capsys):
+    parts = expected.manifest["parts"]
+    seconds = {part["chunk"]: part["seconds"] for part in parts}
+    found = expected.manifest["cost"]
+    assert found == plan.cost(plan.chunks(STUDY), seconds)
+    assert found["seconds"] == pytest.approx(sum(seconds.values()), rel=1e-3)
+    flop = sum(chunk.flop for chunk in plan.chunks(STUDY))
+    assert found["predicted_seconds"] == pytest.approx(flop / plan.CORE_FLOPS, rel=1e-3)
+    progress = vg.study.Progress("json")
+    for i in (1, 2):
+        found = vg.run_study(STUDY, tmp_path / str(i), progress=progress, shard=(i, 2))
+        state = json.loads(capsys.readouterr().err.splitlines()[-1])
+        own = found.manifest["cost"]
+        assert state["core_seconds"] == pytest.approx(own["seconds"], abs=1e-3)
+        assert state["predicted_core_seconds"] == pytest.approx(own["predicted_seconds"], abs=1e-3)
+    whole = merge([tmp_path / "1", tmp_path / "2"], tmp_path / "whole").manifest["cost"]
+    assert whole["chunks"] == len(plan.chunks(STUDY))
+
+
+def test_chunks_that_cost_what_was_predicted_have_ratio_one():
+    chunks = plan.chunks(STUDY)
+    exact = plan.cost(chunks, {c.index: c.flop / plan.CORE_FLOPS for c in chunks})
+    assert exact["ratio"] == exact["ratio_q05"] == exact["ratio_q95"] == 1
+    assert plan.cost(chunks, {}) is None
+    uneven = plan.cost(
+        chunks, {i: n * chunks[i].flop / plan.CORE_FLOPS for i, n in ((0, 1), (1, 3))}
+    )
+    assert uneven["ratio_median"] == pytest.approx(2)
+    assert uneven["ratio_q95"] == pytest.approx(2.9)
 
 
 def recipe(language):

@@ -609,12 +609,16 @@ def _print_estimate(
                 "out": str(folder),
                 "conditions": planned.n_conditions,
                 "draws": planned.n_draws,
+                "most_draws": planned.most_draws,
                 "parts": planned.n_chunks,
                 "bytes": planned.n_bytes,
                 "seconds": round(seconds, 1),
             }
         )
         return
+    if planned.most_draws > planned.n_draws:
+        most = f"{planned.most_draws:,}"
+        print(f"the first round; draws until its precision is met, {most} draws at most")
     print(
         f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
         f"{planned.n_chunks:,} parts\n"
@@ -626,6 +630,7 @@ def _print_estimate(
 def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: bool) -> None:
     done, total = len(results.manifest["parts"]), results.manifest["n_parts"]
     conditions, draws = len(results.conditions), results.n_draws
+    cost = results.manifest.get("cost")
     if as_json:
         _print_json(
             {
@@ -635,10 +640,17 @@ def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: b
                 "draws": draws,
                 "parts_done": done,
                 "parts": total,
+                "cost": cost,
             }
         )
         return
     print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
+    if cost is not None:
+        print(
+            f"cost: {cost['predicted_seconds']:,.4g} s of a core by plan, {cost['seconds']:,.4g} s "
+            f"measured; most parts took {cost['ratio_q05']:.2g} to {cost['ratio_q95']:.2g} times "
+            "their plan"
+        )
     if done < total:
         print(f"{done} of {total} parts; `vgcore merge` puts shards together")
     if page is not None:

@@ -5,6 +5,7 @@ What a teacher hands out. The numbers are those of the study `demo`, kept in the
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from vgcore import figures, stats
 from vgcore.report.text import fraction, horizon_text, number, rate_text, together
 from vgcore.study import Results, Study, load_study, run_study
+from vgcore.study.files import write_text, write_whole
 from vgcore.study.plan import conditions
 
 if TYPE_CHECKING:
@@ -52,12 +54,14 @@ def run(folder: str | Path, *, n_workers: int | None = None, progress: bool = Tr
     results = run_study(study, folder, n_workers=n_workers, progress=progress)
     table, curves = measured(results)
     demo = Demo(table, curves, paragraph(table, study), Path(folder))
-    (demo.folder / "decay.json").write_text(json.dumps(_plain(demo, study), indent=1) + "\n")
-    (demo.folder / "demo.md").write_text(demo.paragraph + "\n", "utf-8")
+    write_text(demo.folder / "decay.json", json.dumps(_plain(demo, study), indent=1) + "\n")
+    write_text(demo.folder / "demo.md", demo.paragraph + "\n")
     with rc_context(figures.RC):
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         plot_cells(table, curves, figure.add_subplot(), eps=study.measure.eps)
-        figure.savefig(demo.folder / "decay.png", dpi=160)
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=160)
+    write_whole(demo.folder / "decay.png", drawn.getvalue())
     return demo
 
 

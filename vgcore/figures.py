@@ -30,6 +30,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from PIL import Image
 
+from vgcore.study.files import inner_folder, write_text, write_whole
+
 # Okabe and Ito (2008) without yellow, then dark tones of Tol (2021): apart under every common
 # form of colour blindness on white; markers tell them apart without any colour.
 PALETTE = (
@@ -563,7 +565,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
 
     Returns the two paths.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    inner_folder(folder)
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
         # The canvases are used directly: `savefig` draws everything twice, to find its size first.
@@ -577,11 +579,13 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     # 64 colours take a quarter of the bytes of true colour, hundredths of a point half of
     # matplotlib's millionths; neither shows.
-    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(png, optimize=True)
+    small = io.BytesIO()
+    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    write_whole(png, small.getvalue())
     # Inside tags only: between them stand the numbers that a reader sees.
     shorter = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), written.getvalue())
     # Verdana has nearly the same widths where DejaVu Sans is missing.
-    svg.write_text(shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"), "utf-8")
+    write_text(svg, shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"))
     return svg, png
 
 

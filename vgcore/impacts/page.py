@@ -11,16 +11,17 @@ import pandas as pd
 
 from vgcore.impacts.table import Impact, shown
 from vgcore.papers.page import embedded, render
+from vgcore.study.files import write_text
 
 
 def write(impacts: Mapping[str, Impact], out: Path, origin: Mapping[str, Any]) -> Path:
     """Write report.html, report.md, results.csv, manifest.json and figures/."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "manifest.json").write_text(json.dumps(origin, indent=2) + "\n", "utf-8")
+    write_text(out / "manifest.json", json.dumps(origin, indent=2) + "\n")
     tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(tables, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))
-    whole.to_csv(out / "results.csv", index=False)
+    write_text(out / "results.csv", whole.to_csv(index=False))
     figures = {
         name: embedded(drawn, out / "figures", name)
         for one in impacts.values()

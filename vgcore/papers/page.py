@@ -22,6 +22,7 @@ from vgcore import environment
 from vgcore.figures import PALETTE, RC, save
 from vgcore.papers.coverage import Coverage
 from vgcore.papers.table import Claim, Figure, Finding, verdict
+from vgcore.study.files import write_text
 
 VERDICTS = ("reproduced", "not reproduced", "not resolvable at this size")
 
@@ -130,7 +131,7 @@ def provenance(out: Path, run: str, seed: int, seconds: float) -> dict[str, Any]
     """
     found = {"run": run, **environment.describe(), "seed": seed, "seconds": round(seconds, 1)}
     found.pop("compile_cache")
-    (out / "manifest.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
+    write_text(out / "manifest.json", json.dumps(found, indent=2) + "\n")
     return found
 
 
@@ -147,7 +148,7 @@ def render(templates: Path, out: Path, content: dict[str, Any]) -> Path:
             keep_trailing_newline=True,
         )
         page = templates_of.get_template(f"page.{kind}.j2").render(content)
-        (out / f"report.{kind}").write_text(page, "utf-8")
+        write_text(out / f"report.{kind}", page)
     return out / "report.html"
 
 
@@ -159,12 +160,13 @@ def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, see
         e.claim.name: embedded(draw(e.finding.figure), out / "figures", e.claim.name)
         for e in entries
     }
-    pd.DataFrame([e.row() for e in entries]).to_csv(out / "summary.csv", index=False)
+    rows = pd.DataFrame([e.row() for e in entries])
+    write_text(out / "summary.csv", rows.to_csv(index=False))
     table = pd.DataFrame([
         {**dataclasses.asdict(c), **dict(zip(("share", "low", "high", "se"), c.share))}
         for c in coverage
     ])  # fmt: skip
-    table.to_csv(out / "coverage.csv", index=False)
+    write_text(out / "coverage.csv", table.to_csv(index=False))
     content = {
         "entries": entries, "coverage": coverage, "figures": figures,
         "counts": {name: sum(e.verdict == name for e in entries) for name in VERDICTS},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import pandas as pd
 from vgcore import figures, stats
 from vgcore.report import calibration, league, text
 from vgcore.study.config import SIZES, Condition
+from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    summary.to_csv(out / "summary.csv", index=False)
+    write_text(out / "summary.csv", summary.to_csv(index=False))
 
     parts = _parts(results, summary.drop(columns="slices"))
     planned = {one.index: one.condition for one in conditions(study)}
@@ -140,9 +141,9 @@ def write_report(results: Results, out: str | Path) -> Path:
         "text": text,
     }
     page = out / "report.html"
-    page.write_text(environment().get_template("template.html.j2").render(content), "utf-8")
+    write_text(page, environment().get_template("template.html.j2").render(content))
     markdown = environment().get_template("template.md.j2").render(content)
-    (out / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown), "utf-8")
+    write_text(out / "report.md", re.sub(r"\n{3,}", "\n\n", markdown))
     return page
 
 
@@ -240,7 +241,7 @@ def _sections(
         drawings = []
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results.profiles)
+            figure = _figure(kind, part, parts, results.curves)
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
@@ -293,7 +294,10 @@ def _standings(
 
 
 def _figure(
-    kind: str, part: text.Part, parts: Sequence[text.Part], profiles: pd.DataFrame
+    kind: str,
+    part: text.Part,
+    parts: Sequence[text.Part],
+    profiles: Callable[[pd.Series[int]], pd.DataFrame],
 ) -> Figure:
     """One figure of a part."""
     styles = _styles(part, parts)
@@ -317,7 +321,7 @@ def _figure(
     ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
     chosen = [levels[int(rank)] for rank in ranks] if levels else []
     shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = profiles[profiles["condition"].isin(shown["condition"])]
+    curves = profiles(shown["condition"])
     return figures.decay_figure(
         shown,
         stats.profile_bands(curves),

@@ -28,9 +28,8 @@ _EXACT = 200  # differences up to which the law of the signed-rank sum is tabula
 def draw_matrix(draws: pd.DataFrame, conditions: Iterable[int], column: str = "rate") -> Floats:
     """Values (n_draws, n_conditions) of the draws that every one of the conditions has."""
     wanted = list(conditions)
-    wide = draws[draws["condition"].isin(wanted)].pivot(
-        index="draw", columns="condition", values=column
-    )
+    own = draws.loc[draws["condition"].isin(wanted), ["draw", "condition", column]]
+    wide = own.pivot(index="draw", columns="condition", values=column)
     return wide.reindex(columns=wanted).dropna().to_numpy(dtype=np.float64)
 
 

@@ -24,9 +24,10 @@ from vgcore.environment import thread_count
 from vgcore.errors import StudyInterrupted
 from vgcore.study.cluster import connected, n_threads, outcome, submit
 from vgcore.study.config import Study, load_study
-from vgcore.study.plan import chunks, share
+from vgcore.study.plan import Chunk, chunks, share
 from vgcore.study.processes import Processes
 from vgcore.study.progress import Progress, on_terminal
+from vgcore.study.sequential import is_sequential
 from vgcore.study.store import Delivery, Results, Store, load_results
 from vgcore.study.worker import Job, MeasureFunction, Task, perform, tasks
 
@@ -114,33 +115,66 @@ def run_study(
         study = load_study(study)
     if not isinstance(progress, Progress):
         progress = Progress("auto" if progress else "off")
-    plan = chunks(study)
-    wanted = frozenset(range(len(plan)) if shard is None else share(plan, *parse_shard(shard)))
-    with Store(out, study, plan, n_workers=n_workers, command=command) as store:
+    if shard is not None and is_sequential(study):
+        raise ValueError(
+            f"shard: found {shard!r} with a study that asks for a precision, expected None; it is "
+            "drawn in rounds that need all draws before: use engine='dask', or fix n_draws"
+        )
+    with Store(out, study, chunks(study), n_workers=n_workers, command=command) as store:
+        plan = store.chunks  # grows by rounds where a precision is asked for
+        wanted = frozenset(range(len(plan)) if shard is None else share(plan, *parse_shard(shard)))
         missing = [plan[index] for index in sorted(wanted - store.done)]
+        work = _Rounds(store, missing, progress)
         job = Job.of(store, measure)
         progress.start(study, plan, store.done, wanted)
         with contextlib.ExitStack() as stack:
             stack.callback(progress.stop)
             interrupted = stack.enter_context(_interrupts())
-            deliveries = _local(job, tasks(study, missing), n_workers, interrupted)
+            deliveries = _local(job, work, n_workers, interrupted)
             if missing and engine == "process":
-                deliveries = _process(job, tasks(study, missing), n_workers, interrupted)
+                deliveries = _process(job, work, n_workers, interrupted)
             elif missing and engine == "dask":
-                connection = connected(client, scheduler, min(n_workers, len(missing)))
-                deliveries = _dask(
-                    job, tasks(study, missing), stack.enter_context(connection), interrupted
-                )
+                n_own = n_workers if is_sequential(study) else min(n_workers, len(missing))
+                connection = connected(client, scheduler, n_own)
+                deliveries = _dask(job, work, stack.enter_context(connection), interrupted)
             for delivery in stack.enter_context(contextlib.closing(deliveries)):
                 if delivery is None:
                     progress.tick()
                 else:
                     store.accept(delivery)
-                    progress.advance(plan[delivery.part["chunk"]], delivery.worker)
+                    part = delivery.part
+                    progress.advance(plan[part["chunk"]], delivery.worker, part["seconds"])
+        if shard is None:
+            store.unfold()  # an interrupt may have come between two rounds
+            wanted = frozenset(range(len(plan)))
         done = len(store.done & wanted)
     if done < len(wanted):
         raise StudyInterrupted(Path(out), done, len(wanted))
     return load_results(out)
+
+
+class _Rounds:
+    """Tasks of what is missing; once all of it is stored, those of the next round.
+
+    It ends where nothing can be begun yet, and goes on when it is asked again.
+    """
+
+    def __init__(self, store: Store, missing: list[Chunk], progress: Progress) -> None:
+        self._store, self._progress = store, progress
+        self._tasks = tasks(store.study, missing)
+
+    def __iter__(self) -> _Rounds:
+        return self
+
+    def __next__(self) -> Task:
+        while (task := next(self._tasks, None)) is None:
+            more = self._store.unfold()
+            if not more:
+                raise StopIteration
+            done = self._store.done
+            self._progress.extend(more, done)
+            self._tasks = tasks(self._store.study, [c for c in more if c.index not in done])
+        return task
 
 
 def parse_shard(shard: str | tuple[int, int]) -> tuple[int, int]:

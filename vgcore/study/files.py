@@ -39,6 +39,18 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, as `write_whole` does."""
+    write_whole(path, text.encode())
+
+
+def inner_folder(folder: Path) -> None:
+    """Make a folder within one of ours; a link there, which may lead anywhere, is refused."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise StoreError(f"{folder}: something is in the way; choose another --out")
+    make_folder(folder)
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write a file that does not exist yet, down to the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
@@ -77,8 +89,8 @@ def make_folder(folder: Path) -> None:
         sync_folder(one.parent)
 
 
-def read_whole(path: Path, most: int) -> bytes:
-    """The bytes of a regular file within its folder, at most so many.
+def read_whole(path: Path, most: int, *, links: bool = False) -> bytes:
+    """The bytes of a regular file, at most so many; within its folder unless `links` are allowed.
 
     Raises
     ------
@@ -87,7 +99,8 @@ def read_whole(path: Path, most: int) -> bytes:
         (a pipe would never end).
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
+        follow = 0 if links else _NOFOLLOW
+        descriptor = os.open(path, os.O_RDONLY | follow | _NONBLOCK | _BINARY)
     except FileNotFoundError:
         raise StoreError(f"{path}: missing") from None
     except OSError as error:

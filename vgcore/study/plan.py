@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,14 +19,16 @@ from vgcore.environment import thread_count
 from vgcore.errors import StudyError
 from vgcore.kernels.rnn import rows_side_by_side
 from vgcore.kernels.vectors import padded
-from vgcore.study.config import FACTORS, SIZES, Condition, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Precision, Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
-# enough that an interrupt waits little and that no core idles long at the end.
-CHUNK_FLOP = 7.5e9
+# What a core of 2023 does in a second of the operations that `draw_flop` counts.
+CORE_FLOPS = 2.5e10
+# 0.3 s of one core: long against the cost of writing a part (some 10 ms), short enough that an
+# interrupt waits little and that no core idles long at the end.
+CHUNK_FLOP = 0.3 * CORE_FLOPS
 # Several chunks are in memory at a time, with all their rows.
 CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
@@ -53,15 +55,21 @@ class PlannedCondition:
         Its number in the result tables, in order of first appearance in the study.
     condition : Condition
     n_draws : int
-        The largest number that one of its slices asks for.
+        The largest number that one of its slices asks for, at first where it asks for a precision.
     slices : tuple of str
         Names of the slices that it belongs to.
+    rules : tuple of Precision
+        The precisions that its slices ask for.
+    start : int
+        The first draw that is planned.
     """
 
     index: int
     condition: Condition
     n_draws: int
     slices: tuple[str, ...]
+    rules: tuple[Precision, ...] = ()
+    start: int = 0
 
 
 class Item(NamedTuple):
@@ -87,7 +95,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction."""
+    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction.
+
+    A study that asks for a precision takes at least this, and `most_draws` at most.
+    """
 
     n_conditions: int
     n_draws: int
@@ -95,6 +106,7 @@ class Estimate:
     n_bytes: int
     flop: float
     longest_flop: float
+    most_draws: int
 
     def seconds(self, flops_per_second: float, n_workers: int | None = None) -> float:
         """Predicted duration where each worker (None: one a core) computes at this rate."""
@@ -114,12 +126,16 @@ def conditions(study: Study) -> list[PlannedCondition]:
     """
     n_draws: dict[Condition, int] = {}
     slices: dict[Condition, list[str]] = {}
+    rules: dict[Condition, list[Precision]] = {}
     for part in study.slices:
         for condition in part.points(study.defaults):
             n_draws[condition] = max(n_draws.get(condition, 0), study.draws_of(part))
             slices.setdefault(condition, []).append(part.name)
+            own, rule = rules.setdefault(condition, []), study.precision_of(part)
+            if rule is not None and rule not in own:
+                own.append(rule)
     return [
-        PlannedCondition(i, condition, n_draws[condition], tuple(names))
+        PlannedCondition(i, condition, n_draws[condition], tuple(names), tuple(rules[condition]))
         for i, (condition, names) in enumerate(slices.items())
     ]
 
@@ -170,11 +186,11 @@ def glossary(study: Study) -> dict[str, str]:
 
 
 def draw_flop(condition: Condition) -> float:
-    """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
+    """Predicted cost of one draw, in operations of which a core does `CORE_FLOPS`."""
     c = condition.treated
     N, weight = c.n_hidden, c.cell.arithmetic()
     steps = c.n_trajectories * (2 * c.n_steps + c.burn_in)
-    # A step costs 42 ns beside its arithmetic, a draw 20 us to set up: 420 and 200,000 operations.
+    # A step costs 17 ns beside its arithmetic, a draw 8 us to set up: 420 and 200,000 operations.
     own = steps * weight * (2 * N * N + 420) + 200_000
     extra = c.n_trajectories * c.remedy.flop(N, c.n_steps)
     return own + extra + numbers_flop(condition)
@@ -182,11 +198,11 @@ def draw_flop(condition: Condition) -> float:
 
 def numbers_flop(condition: Condition) -> float:
     """The part of `draw_flop` that conditions share: random numbers, and the spectral radius."""
-    # A matrix entry or an input takes 10 ns to draw, 100 operations.
+    # A matrix entry or an input takes 4 ns to draw, 100 operations.
     c = condition.treated
     N = c.n_hidden
     numbers = N * N * _n_blocks(c) + (_n_inputs(c) if c.driven else 0)
-    return 40 * N**3 * _n_blocks(c) + 100 * numbers
+    return 20 * N**3 * _n_blocks(c) + 100 * numbers
 
 
 def draw_bytes(condition: Condition) -> int:
@@ -217,18 +233,27 @@ def _n_inputs(treated: Condition) -> int:
 def chunks(study: Study) -> list[Chunk]:
     """The work of a study, conditions that share their random numbers side by side.
 
+    Where a precision is asked for, this is the first round; `vgcore.study.sequential` has the next.
+
     Raises
     ------
     StudyError
         A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
     found = conditions(study)
-    total = sum(draw_flop(c.condition) * c.n_draws for c in found)
+    total = sum(
+        draw_flop(c.condition) * max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found
+    )
     if total > MAX_CHUNKS * CHUNK_FLOP:
         raise StudyError(
             f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
             f"most {MAX_CHUNKS * CHUNK_FLOP:.2g} for one results folder; split it into several"
         )
+    return cut(found)
+
+
+def cut(found: list[PlannedCondition], first: int = 0) -> list[Chunk]:
+    """Chunks of the planned draws of some conditions, numbered from `first`."""
     made: list[Chunk] = []
     items: list[Item] = []
     spent, n_draws = 0.0, 0
@@ -236,12 +261,12 @@ def chunks(study: Study) -> list[Chunk]:
         for block, flop in _blocks(group):
             draws = sum(item.stop - item.start for item in block)
             if items and (spent + flop > CHUNK_FLOP or n_draws + draws > CHUNK_DRAWS):
-                made.append(Chunk(len(made), tuple(items), spent))
+                made.append(Chunk(first + len(made), tuple(items), spent))
                 items, spent, n_draws = [], 0.0, 0
             items += block
             spent += flop
             n_draws += draws
-    made.append(Chunk(len(made), tuple(items), spent))
+    made.append(Chunk(first + len(made), tuple(items), spent))
     return made
 
 
@@ -250,7 +275,7 @@ def _groups(found: list[PlannedCondition]) -> list[list[PlannedCondition]]:
     groups: dict[object, dict[str, list[PlannedCondition]]] = {}
     for planned in found:
         c = planned.condition.treated
-        shared = (*(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps)
+        shared = *(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps, planned.start
         groups.setdefault(shared, {}).setdefault(_law(planned), []).append(planned)
     return [[c for law in laws.values() for c in law] for laws in groups.values()]
 
@@ -312,7 +337,7 @@ def _step(planned: PlannedCondition, n_sharing: int) -> int:
 
 def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], float]]:
     """Blocks of `step` draws of each condition of a run, and what each costs."""
-    for start in range(0, max(planned.n_draws for planned in run), step):
+    for start in range(run[0].start, max(planned.n_draws for planned in run), step):
         items: list[Item] = []
         taken: list[PlannedCondition] = []
         flop = 0.0
@@ -340,6 +365,44 @@ def share(plan: Sequence[Chunk], index: int, number: int) -> list[int]:
     return sorted(mine)
 
 
+def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, float | None] | None:
+    """Predicted beside measured cost of the chunks that were measured; None where none was.
+
+    Returns
+    -------
+    dict
+        ``chunks``, how many; ``predicted_seconds`` of one core, and ``seconds`` that they took;
+        ``ratio`` of the second to the first, of the whole and of the chunks (``ratio_q05``,
+        ``ratio_median``, ``ratio_q95``); ``r2``, the share of the variance of the chunks' seconds
+        that a constant times the prediction explains (None where all are alike).
+
+    Examples
+    --------
+    >>> found = cost([Chunk(0, (), CORE_FLOPS), Chunk(1, (), 2 * CORE_FLOPS)], {0: 1.0, 1: 2.2})
+    >>> found["predicted_seconds"], found["seconds"], round(found["ratio"], 2)
+    (3.0, 3.2, 1.07)
+    """
+    if not seconds:
+        return None
+    predicted = np.array([chunks[i].flop / CORE_FLOPS for i in seconds])
+    took = np.array(list(seconds.values()), float)
+    ratios = took / predicted
+    low, middle, high = np.quantile(ratios, (0.05, 0.5, 0.95))
+    spread = ((took - took.mean()) ** 2).sum()
+    rest = ((took - predicted * (took @ predicted) / (predicted @ predicted)) ** 2).sum()
+    found = {
+        "predicted_seconds": predicted.sum(),
+        "seconds": took.sum(),
+        "ratio": took.sum() / predicted.sum(),
+        "ratio_q05": low,
+        "ratio_median": middle,
+        "ratio_q95": high,
+        "r2": 1 - rest / spread if spread else None,
+    }
+    rounded = {name: None if v is None else float(f"{v:.4g}") for name, v in found.items()}
+    return {"chunks": len(took), **rounded}
+
+
 def estimate(study: Study) -> Estimate:
     """What a study will take, without running any of it.
 
@@ -360,4 +423,5 @@ def estimate(study: Study) -> Estimate:
         n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
         flop=sum(chunk.flop for chunk in work),
         longest_flop=max(chunk.flop for chunk in work),
+        most_draws=sum(max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found),
     )

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from vgcore.study.config import Study
-from vgcore.study.plan import Chunk
+from vgcore.study.plan import CORE_FLOPS, Chunk
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -51,6 +51,7 @@ class Progress:
                 self._count(plan[index])
         self._before = self.draws_done
         self.flop, self.flop_done = sum(plan[i].flop for i in share if i not in done), 0.0
+        self.core_seconds = 0.0
         self._per_worker: Counter[str] = Counter()
         self._stream: TextIO | None = None if self._style == "off" else sys.stderr
         self.seconds = 0.0
@@ -60,6 +61,20 @@ class Progress:
             self._row = self._bar.add_task("", total=self._n_draws)
             self._bar.start()
             self._show()
+
+    def extend(self, more: Sequence[Chunk], done: Collection[int]) -> None:
+        """A round more, of which some is `done`."""
+        for chunk in more:
+            for condition, start, stop in chunk.items:
+                self._left[condition] += stop - start
+            self._n_draws += chunk.n_draws
+            if chunk.index in done:
+                self._count(chunk)
+                self._before += chunk.n_draws
+            else:
+                self.flop += chunk.flop
+        if self._bar is not None:
+            self._bar.update(self._row, total=self._n_draws)
 
     @property
     def draws_done(self) -> int:
@@ -78,15 +93,19 @@ class Progress:
             "draws_per_second": round(measured / seconds, 2) if seconds else None,
             # by predicted cost, since draws of large networks may come last
             "seconds_left": round(seconds * ahead / self.flop_done, 1) if self.flop_done else None,
+            # of a core, by plan and as measured, of the chunks that this run has measured
+            "predicted_core_seconds": round(self.flop_done / CORE_FLOPS, 3),
+            "core_seconds": round(self.core_seconds, 3),
             "workers": {
                 worker: {"draws": n, "draws_per_second": round(n / seconds, 2) if seconds else None}
                 for worker, n in sorted(self._per_worker.items())
             },
         }
 
-    def advance(self, chunk: Chunk, worker: str) -> None:
-        """A chunk has been measured and stored."""
+    def advance(self, chunk: Chunk, worker: str, seconds: float = 0.0) -> None:
+        """A chunk has been measured, in so many seconds of a core, and stored."""
         self._count(chunk)
+        self.core_seconds += seconds
         self.flop_done += chunk.flop
         if worker:
             self._per_worker[worker] += chunk.n_draws

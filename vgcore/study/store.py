@@ -23,7 +23,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,9 +41,11 @@ from vgcore.environment import THREADING_LAYER, git_commit, processor, versions
 from vgcore.errors import StoreError, StoreWarning, StudyError
 from vgcore.study.config import Study, load_study
 from vgcore.study.files import Lock, make_folder, read_whole, write_whole
-from vgcore.study.plan import Chunk, conditions_table, slices_table
+from vgcore.study.plan import Chunk, conditions_table, cost, slices_table
+from vgcore.study.sequential import COLUMNS, Decision, decisions, is_sequential, next_round
 
 SCHEMA_VERSION = 1
+MOST_CURVES = 2048
 MANIFEST = "manifest.json"
 STUDY_FILE = "study.toml"
 # What a chunk of the plan can come to, several times over: a limit for files that claim more.
@@ -54,6 +56,7 @@ _TEMPORARY = re.compile(
     r"\.(part-\d{5,9}\.parquet|manifest\.json|study\.toml)(\.[0-9a-f]{12})?\.tmp"
 )
 _MANIFEST_SECONDS = 1.0
+_MOST_SECONDS = 1e9
 _PART = re.compile(r"part-(\d{5,9})\.parquet")
 _FOOTER = b"vgcore"
 
@@ -149,7 +152,7 @@ class Store:
         damaged or foreign part of this study is replaced when its chunk has been measured again.
     study : Study
     chunks : sequence of Chunk
-        The plan; what is already stored of it is found in `done`.
+        The plan, or the first round of it; what is already stored of it is found in `done`.
     n_workers : int
     command : str, optional
         How the run was started; taken from the process where it is None.
@@ -177,8 +180,14 @@ class Store:
     ) -> None:
         self.folder = Path(folder)
         self.study = study
-        self.chunks = chunks
+        self.chunks = list(chunks)
         self.token = ""
+        self._listed: dict[int, dict[str, Any]] = {}
+        self._seen: frozenset[int] = frozenset()
+        self._ours, self._anonymous = True, False
+        self._decided: list[Decision] = []
+        self._sequential = is_sequential(study)
+        self._last_round = not self._sequential
         self._digest = study.digest
         self._parts: dict[int, dict[str, Any]] = {}
         self._written, self._pause = -_MANIFEST_SECONDS, _MANIFEST_SECONDS
@@ -199,6 +208,11 @@ class Store:
     def done(self) -> frozenset[int]:
         """Indices of the chunks that are stored."""
         return frozenset(self._parts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is stored and no round is to come."""
+        return self._last_round and len(self._parts) == len(self.chunks)
 
     def __enter__(self) -> Store:
         with self._clear_errors():
@@ -235,10 +249,12 @@ class Store:
             _refuse_other_study(self.folder, manifest, self.study)
             _warn_of_other_versions(self.folder, manifest, self._versions)
             self._created = manifest["created"]
-            self._verify(manifest["parts"])
+            self._listed = {part["chunk"]: dict(part) for part in manifest["parts"]}
+            self._seen = frozenset(self._listed)
+            self._take_over(adopting=False)
             with contextlib.suppress(DamagedManifest):
                 _study_of(self.folder, manifest)
-                if manifest["complete"] and len(self._parts) == len(self.chunks):
+                if manifest["complete"] and self.complete:
                     self._unchanged = True
                     with contextlib.suppress(OSError):  # a complete folder may be read-only
                         self._remove_leftovers()
@@ -248,7 +264,8 @@ class Store:
             if table.is_symlink() or (table.exists() and not table.is_dir()):
                 raise StoreError(f"{table}: a file is in the way; choose another --out")
             make_folder(table)
-        self._adopt(manifest, ours=ours)
+        self._ours, self._anonymous = ours, manifest is None
+        self._take_over(adopting=True)
         self._remove_leftovers()
         if damaged:
             aside = self.folder / f"{MANIFEST}.damaged"
@@ -287,10 +304,53 @@ class Store:
             return load_study(self.folder / STUDY_FILE).digest == self._digest
         return False
 
-    def _verify(self, parts: Sequence[Mapping[str, Any]]) -> None:
+    def _take_over(self, *, adopting: bool) -> None:
+        """Keep what is there of the plan, and of each round that it completes."""
+        begin = 0
+        while True:
+            self._verify()
+            if adopting:
+                self._adopt(begin)
+            begin = len(self.chunks)
+            if not self._extend():
+                return
+
+    def unfold(self) -> list[Chunk]:
+        """The chunks of the next round, once all before are stored; empty where there is none.
+
+        Raises
+        ------
+        StoreError
+            A part that was stored cannot be read any more.
+        """
+        begin = len(self.chunks)
+        with self._clear_errors():
+            if self._extend():
+                self._verify()
+                self._adopt(begin)
+        return self.chunks[begin:]
+
+    def _extend(self) -> bool:
+        """Plan the next round if it is known."""
+        if self._last_round or len(self._parts) < len(self.chunks):
+            return False
+        tables = [
+            read_listed(self.folder, "draws", self._parts[i], self._digest).select(COLUMNS)
+            for i in sorted(self._parts)
+        ]
+        draws = pa.concat_tables(tables).replace_schema_metadata(None).to_pandas()
+        self._decided = decisions(self.study, draws)
+        more = next_round(self.study, self._decided, draws, len(self.chunks))
+        self._last_round = not more
+        self.chunks += more
+        return bool(more)
+
+    def _verify(self) -> None:
         """Keep the listed parts that are on disk as they were written and fit the plan."""
-        for part in parts:
-            index = part["chunk"]
+        for index, part in sorted(self._listed.items()):
+            if index >= len(self.chunks) and not self._last_round:
+                continue  # of a round that is not known yet
+            del self._listed[index]
             try:
                 if index >= len(self.chunks) or part["items"] != _items(self.chunks[index]):
                     raise StoreError(f"part {index}: cut by another plan")
@@ -301,16 +361,16 @@ class Store:
             else:
                 self._parts[index] = dict(part)
 
-    def _adopt(self, manifest: Mapping[str, Any] | None, *, ours: bool) -> None:
+    def _adopt(self, begin: int) -> None:
         """Take over whole parts that were written after the manifest last was.
 
         A run writes its manifest before its first part, so where nothing says that the folder is
         this study's, a part that is not verifiably so may be somebody else's data and is not
         replaced.
         """
-        listed = set() if manifest is None else {part["chunk"] for part in manifest["parts"]}
+        ours = self._ours
         for index in sorted(set.union(*(part_numbers(self.folder / name) for name in TABLES))):
-            if index in listed or index >= len(self.chunks):
+            if index in self._seen or not begin <= index < len(self.chunks):
                 continue
             paths = [part_path(self.folder, name, index) for name in TABLES]
             if ours and not all(path.exists() for path in paths):
@@ -318,7 +378,7 @@ class Store:
             try:
                 self._parts[index] = read_unlisted(self.folder, self.chunks[index], self._digest)
             except StoreError as error:
-                if not ours or (manifest is None and isinstance(error, _ForeignPart)):
+                if not ours or (self._anonymous and isinstance(error, _ForeignPart)):
                     raise StoreError(f"{error}; move it away or choose another --out") from None
                 _warn(f"{error}; measuring it again")
 
@@ -341,7 +401,8 @@ class Store:
         if self._unchanged:
             return
         start = time.monotonic()
-        complete = len(self._parts) == len(self.chunks)
+        complete = self.complete
+        seconds = {i: part["seconds"] for i, part in self._parts.items() if part.get("seconds")}
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "study_digest": self._digest,
@@ -351,6 +412,8 @@ class Store:
             "finished": _now() if complete else None,
             "complete": complete,
             "n_parts": len(self.chunks),
+            "cost": cost(self.chunks, seconds),
+            **({"precision": [one.plain() for one in self._decided]} if self._sequential else {}),
             "parts": [self._parts[i] for i in sorted(self._parts)],
         }
         with self._clear_errors():
@@ -431,6 +494,21 @@ class Results:
     def profiles(self) -> pd.DataFrame:
         return self._read("profiles", ["condition", "draw", "lag"])
 
+    def curves(self, conditions: Iterable[int]) -> pd.DataFrame:
+        """Rows of `profiles` of some conditions, of their first 2,048 draws at most.
+
+        Draws are independent, so the first are a sample; parts of other conditions are not read.
+        """
+        field, wanted = pyarrow.dataset.field, {int(one) for one in conditions}
+        where = field("condition").isin(sorted(wanted)) & (field("draw") < MOST_CURVES)
+        parts = [
+            part
+            for part in self.manifest["parts"]
+            if any(item[0] in wanted and item[1] < MOST_CURVES for item in part["items"])
+        ]
+        some = Results(self.folder, self.study, {**self.manifest, "parts": parts})
+        return some.read("profiles", where=where)
+
     def read(
         self,
         table: str,
@@ -484,7 +562,7 @@ class Results:
     ) -> pd.DataFrame:
         wanted = TABLES[name].names if columns is None else list(columns)
         kept = [*wanted, *(key for key in keys if key not in wanted)]
-        tables = [TABLES[name].empty_table().select(kept)]
+        found = {column: _Column(TABLES[name].field(column).type) for column in kept}
         for part in self.manifest["parts"]:
             try:
                 table = read_listed(self.folder, name, part, self.manifest["study_digest"])
@@ -494,16 +572,49 @@ class Results:
                     "is measured"
                 ) from None
             try:
-                tables.append((table if where is None else table.filter(where)).select(kept))
+                table = table if where is None else table.filter(where)
+                for column, values in found.items():
+                    values.append(table[column])
             except (pa.ArrowException, TypeError) as error:
                 raise ValueError(f"where: does not fit table {name!r}: {error}") from None
-        frame: pd.DataFrame = (
-            pa.concat_tables(tables).replace_schema_metadata(None).to_pandas(use_threads=False)
-        )
-        order = np.lexsort([frame[key].to_numpy() for key in reversed(keys)])
-        if (order[1:] < order[:-1]).any():
-            frame = frame.take(order).reset_index(drop=True)
-        return frame[wanted]
+        order = np.lexsort([found[key].values for key in reversed(keys)])
+        # one after the other, so that the table is not there twice
+        frame = {column: found.pop(column).taken(order) for column in wanted}
+        pa.default_memory_pool().release_unused()
+        return pd.DataFrame(frame, columns=wanted, copy=False)
+
+
+class _Column:
+    """A column that grows part by part; what a part was unpacked to may go at once.
+
+    Large arrays grow in place, so memory is neither held twice nor left in pieces.
+    """
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._strings = [pa.array([], kind)] if pa.types.is_string(kind) else None
+        self._values = np.empty(0, kind.to_pandas_dtype() if self._strings is None else np.int8)
+        self._length = 0
+
+    def append(self, values: pa.ChunkedArray) -> None:
+        if self._strings is not None:
+            self._strings += values.chunks
+            return
+        length = self._length + len(values)
+        if length > len(self._values):
+            self._values.resize(max(length, 2 * len(self._values)), refcheck=False)
+        self._values[self._length : length] = values.to_numpy()
+        self._length = length
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        return self._values[: self._length]
+
+    def taken(self, order: npt.NDArray[np.int64]) -> pd.Series[Any]:
+        if self._strings is None:
+            return pd.Series(self.values[order])
+        strings = pa.concat_arrays(self._strings).take(pa.array(order))
+        taken: pd.Series[Any] = pa.chunked_array([strings]).to_pandas()
+        return taken
 
 
 def load_results(folder: str | Path) -> Results:
@@ -582,6 +693,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for key, kind in _TYPES.items():
         if not isinstance(manifest.get(key), kind):
             raise DamagedManifest(folder, f"{key} is {manifest.get(key)!r}")
+    if not _is_cost(manifest.get("cost")):
+        raise DamagedManifest(folder, f"cost is {manifest['cost']!r}")
     seen = set()
     for part in manifest["parts"]:
         reason = _part_fault(part)
@@ -591,6 +704,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise DamagedManifest(folder, reason)
         seen.add(part["chunk"])
     return manifest
+
+
+def _is_cost(found: Any) -> bool:
+    """Whether this is what `plan.cost` returns, with numbers that can be printed."""
+    if found is None:
+        return True
+    names = ("predicted_seconds", "seconds", "ratio", "ratio_q05", "ratio_q95")
+    return isinstance(found, dict) and all(
+        isinstance(value, (int, float)) and 0 <= value < _MOST_SECONDS
+        for value in (found.get(name) for name in names)
+    )
 
 
 def _study_of(folder: Path, manifest: Mapping[str, Any]) -> Study:
@@ -611,6 +735,12 @@ def _part_fault(part: Any) -> str | None:
         return f"found {part!r} in the list of parts"
     if type(part.get("chunk")) is not int or part["chunk"] < 0:
         return f"a part has the number {part.get('chunk')!r}"
+    items = part["items"] if isinstance(part["items"], list) else [None]
+    if not all(isinstance(x, list) and [type(n) for n in x] == [int] * 3 for x in items):
+        return f"part {part['chunk']} holds {part['items']!r}"
+    seconds = part.get("seconds", 0)
+    if type(seconds) not in (int, float) or not 0 <= seconds < _MOST_SECONDS:
+        return f"part {part['chunk']} took {seconds!r} seconds"
     for name in TABLES:
         entry = part.get(name)
         if not isinstance(entry, dict):

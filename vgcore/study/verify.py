@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vgcore.errors import StoreError, StoreWarning
 from vgcore.study.files import read_whole
-from vgcore.study.plan import chunks
+from vgcore.study.plan import Chunk, chunks
+from vgcore.study.sequential import COLUMNS, decisions, is_sequential, next_round
 from vgcore.study.store import (
     MAX_BYTES,
     TABLES,
@@ -23,6 +25,9 @@ from vgcore.study.store import (
     read_listed,
     read_unlisted,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -64,26 +69,58 @@ def verify(folder: str | Path) -> Iterator[Finding]:
     {'ok'}
     """
     results = load_results(folder)
-    plan, digest = chunks(results.study), results.manifest["study_digest"]
+    study, plan = results.study, chunks(results.study)
     listed = {part["chunk"]: part for part in results.manifest["parts"]}
     found = set.union(*(part_numbers(results.folder / name) for name in TABLES))
-    for index in sorted({*range(len(plan)), *listed}):
-        part = listed.get(index)
-        if part is None and index not in found:
-            yield Finding(index, "missing")
-            continue
-        try:
-            if part is None:
-                read_unlisted(results.folder, plan[index], digest)
-                yield Finding(index, "unlisted", "whole; the next run takes it over")
-                continue
-            if index >= len(plan) or part["items"] != [list(x) for x in plan[index].items]:
-                raise StoreError(f"part {index}: cut by another plan")
-            for name in TABLES:
-                read_listed(results.folder, name, part, digest)
-            yield Finding(index, "ok")
-        except StoreError as error:
-            yield Finding(index, "damaged", str(error))
+    begin, last_round = 0, not is_sequential(study)
+    while begin < len(plan):
+        findings = [
+            _finding(results, index, plan[index], listed.pop(index, None), found)
+            for index in range(begin, len(plan))
+        ]
+        yield from findings
+        begin = len(plan)
+        if last_round or any(finding.state != "ok" for finding in findings):
+            break  # what a round to come holds is not known yet
+        draws = _draws(results, begin)
+        plan += next_round(study, decisions(study, draws), draws, begin)
+        last_round = begin == len(plan)
+    for index, part in sorted(listed.items()):
+        yield _finding(results, index, None, part, found, known=last_round)
+
+
+def _finding(
+    results: Results,
+    index: int,
+    chunk: Chunk | None,
+    part: dict[str, Any] | None,
+    found: set[int],
+    *,
+    known: bool = True,
+) -> Finding:
+    """What a part is; `known`: one without a chunk is not of the plan."""
+    digest = results.manifest["study_digest"]
+    try:
+        if part is None:
+            if chunk is None or index not in found:
+                return Finding(index, "missing")
+            read_unlisted(results.folder, chunk, digest)
+            return Finding(index, "unlisted", "whole; the next run takes it over")
+        planned = None if chunk is None else [list(item) for item in chunk.items]
+        if planned != part["items"] and (known or chunk is not None):
+            raise StoreError(f"part {index}: cut by another plan")
+        for name in TABLES:
+            read_listed(results.folder, name, part, digest)
+    except StoreError as error:
+        return Finding(index, "damaged", str(error))
+    return Finding(index, "ok")
+
+
+def _draws(results: Results, n_parts: int) -> pd.DataFrame:
+    """What the rules of a study look at, of its first parts."""
+    parts = [part for part in results.manifest["parts"] if part["chunk"] < n_parts]
+    known = Results(results.folder, results.study, {**results.manifest, "parts": parts})
+    return known.read("draws", COLUMNS)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, command: str | None = None) -> Results:
@@ -115,21 +152,25 @@ def merge(folders: Sequence[str | Path], out: str | Path, command: str | None = 
                 f"{source.folder}: holds results of another study ({source.study.name!r}) than "
                 f"{first.folder} ({first.study.name!r}); merge shards of one study"
             )
-    plan = chunks(first.study)
-    with Store(out, first.study, plan, n_workers=1, command=command) as store:
-        for source in sources:
-            for part in source.manifest["parts"]:
-                index = part["chunk"]
-                if index in store.done or index >= len(plan):
-                    continue
-                try:
-                    whole = read_unlisted(source.folder, plan[index], first.study.digest)
-                    files = {
-                        name: read_whole(part_path(source.folder, name, index), MAX_BYTES)
-                        for name in TABLES
-                    }
-                except StoreError as error:
-                    warnings.warn(f"{error}; left out", StoreWarning, stacklevel=2)
-                    continue
-                store.accept(Delivery(whole, files))
+    with Store(out, first.study, chunks(first.study), n_workers=1, command=command) as store:
+        begin, plan = 0, store.chunks
+        while begin < len(plan):
+            for source in sources:
+                for part in source.manifest["parts"]:
+                    index = part["chunk"]
+                    if index in store.done or not begin <= index < len(plan):
+                        continue
+                    try:
+                        whole = read_unlisted(source.folder, plan[index], first.study.digest)
+                        files = {
+                            name: read_whole(part_path(source.folder, name, index), MAX_BYTES)
+                            for name in TABLES
+                        }
+                    except StoreError as error:
+                        warnings.warn(f"{error}; left out", StoreWarning, stacklevel=2)
+                        continue
+                    took = {"seconds": part["seconds"]} if "seconds" in part else {}
+                    store.accept(Delivery({**whole, **took}, files))
+            begin = len(plan)
+            store.unfold()
     return load_results(out)

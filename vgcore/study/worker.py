@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,8 +63,11 @@ def perform(job: Job, task: Task, worker: str = "") -> Delivery:
     The folder is known by the random number in its lock, so that a worker whose run has ended, or
     on whose machine the same path is another folder, writes nothing.
     """
-    made = encode(job.study, job.digest, task.chunk, _measured(job, task))
-    delivery = replace(made, worker=worker)
+    begun = time.thread_time()  # of a core, whatever else runs on it
+    measured = _measured(job, task)
+    seconds = round(time.thread_time() - begun, 4)
+    made = encode(job.study, job.digest, task.chunk, measured)
+    delivery = replace(made, part={**made.part, "seconds": seconds}, worker=worker)
     if job.token and read_lock(job.folder).get("token") == job.token:
         try:
             return write_files(job.folder, delivery)
