@@ -86,6 +86,7 @@ LAYERS = [
     ["impacts"],
     ["report.text"],
     ["report.league", "report.calibration"],
+    ["report.verdict"],
     ["report"],
     ["demo"],
     ["bench"],
