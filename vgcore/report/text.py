@@ -658,8 +658,8 @@ def measured(study: Any, n_conditions: int, sample: str, n_resamples: int) -> li
         ("Aim", "How far back a gradient survives, where it begins to vanish, and what helps."),
         (
             "Data",
-            f"{n_conditions} condition{'' if n_conditions == 1 else 's'}, {sample} random networks "
-            f"each: weights, inputs, initial state and loss direction drawn anew, seed "
+            f"{n_conditions} condition{'' if n_conditions == 1 else 's'}, {sample} draws "
+            f"each: random weights, inputs, initial state and loss direction, seed "
             f"{study.seed}.",
         ),
         (

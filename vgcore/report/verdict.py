@@ -74,7 +74,7 @@ def onset(parts: Sequence[Part]) -> str:
         root, rows = root_of(part, part.names[0]), part.rows(part.names[0])
         if root is not None:
             rises = rows["rate"].iloc[-1] > rows["rate"].iloc[0]
-            below, above = ("vanish", "grow") if rises else ("grow", "vanish")
+            below, above = ("shrink", "grow") if rises else ("grow", "shrink")
             return (
                 f"With {_name(part.names[0])} gradients {below} below {part.x_label} "
                 f"{root_text(root, rows)} and {above} above it ({sample_size(rows)} a "
@@ -96,7 +96,8 @@ def _where(part: Part, level: float | None) -> str:
 
 
 def _others(part: Part, found: pd.DataFrame) -> pd.DataFrame:
-    return found[found["series"] != part.table["series"].iloc[0]]
+    rows: pd.DataFrame = found[found["series"] != part.table["series"].iloc[0]]
+    return rows
 
 
 def _best_against_vanishing(
@@ -122,7 +123,8 @@ def _explodes_most(standings: Sequence[Standing]) -> Standing | None:
 
 def _base(standing: Standing) -> pd.Series:
     part, _, found = standing
-    return found[found["series"] == part.table["series"].iloc[0]].iloc[0]
+    row: pd.Series = found[found["series"] == part.table["series"].iloc[0]].iloc[0]
+    return row
 
 
 def _best_against_exploding(standings: Sequence[Standing]) -> list[dict[Any, Any]]:
@@ -132,7 +134,8 @@ def _best_against_exploding(standings: Sequence[Standing]) -> list[dict[Any, Any
         return []
     rows = _others(worst[0], worst[2])
     rows = rows[rows["explode_high"] < _base(worst)["explode_low"]]
-    return rows.sort_values("explode", kind="stable").to_dict("records")
+    found: list[dict[Any, Any]] = rows.sort_values("explode", kind="stable").to_dict("records")
+    return found
 
 
 def _bought(longer: Sequence[tuple[str, dict[Any, Any]]]) -> str:
@@ -150,12 +153,13 @@ def _calmed(standings: Sequence[Standing], calmer: Sequence[dict[Any, Any]]) -> 
     worst = _explodes_most(standings)
     if worst is None:
         return "Too few draws explode without a remedy to tell what helps against it."
-    start = f"Against exploding {_where(worst[0], worst[1])}".rstrip()
-    share = f"{explode_text(_base(worst))} of the draws without a remedy"
+    where = _where(worst[0], worst[1])
+    share = f"{explode_text(_base(worst))} of the draws explode without a remedy"
+    start = f"{where[:1].upper()}{where[1:]}, {share}" if where else share
     if not calmer:
-        return f"{start}, no remedy is told apart from {share}."
-    each = [f"{row['series']} {explode_text(row)}" for row in calmer[:N_NAMED]]
-    return f"{start}, {together(each)} of the draws explode instead of {share}."
+        return f"{start}; no remedy is told apart from that."
+    each = [f"{explode_text(row)} with {row['series']}" for row in calmer[:N_NAMED]]
+    return f"{start}, {together(each)}."
 
 
 def _confidence(standings: Sequence[Standing]) -> str:
