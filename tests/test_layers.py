@@ -88,6 +88,7 @@ LAYERS = [
     ["impacts"],
     ["report.text"],
     ["report.league", "report.calibration"],
+    ["report.verdict"],
     ["report"],
     ["demo"],
     ["replay"],

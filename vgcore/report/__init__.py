@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import calibration, league, text
+from vgcore.report import calibration, league, text, verdict
 from vgcore.study.config import SIZES, Condition
 from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
@@ -60,6 +60,8 @@ class Standings:
     caption: str
     table: league.Table
     sentences: list[str]
+    level: float | None
+    found: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ def write_report(results: Results, out: str | Path) -> Path:
         "study": study,
         "title": study.title or study.name,
         "sections": sections,
+        "verdict": verdict.verdict(
+            summary,
+            parts,
+            [(s.part, one.level, one.found) for s in sections for one in s.standings],
+        ),
+        "measured": text.measured(study, len(summary), text.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
         "incomplete": text.incomplete(_planned(results), _found(results)),
         "theory": _theory(summary, planned, out / "figures"),
@@ -289,7 +297,7 @@ def _standings(
         where = "" if level is None else f" at {part.x_label} {part.at(level)}"
         caption = f"Remedies{where}, most steps gained first"
         said = league.sentences(part, rows, level)
-        found.append(Standings(caption, league.table(rows), said))
+        found.append(Standings(caption, league.table(rows), said, level, rows))
     return found
 
 

@@ -49,7 +49,8 @@ def league(
     DataFrame
         Rows of `part.table` at that value, with columns ``against``; ``gained``, ``gained_low``
         and ``gained_high`` (mean steps of horizon more than the first series has on the same draws,
-        nan where none are shared); ``explode`` and its interval (share of draws whose norm grows to
+        nan where none are shared; the intervals of a table hold together, by Bonferroni over its
+        remedies); ``explode`` and its interval (share of draws whose norm grows to
         1/eps before it falls to eps); ``cosine`` and ``kept`` (medians: of the gradient with that
         before the remedy, and ratio of their norms); ``cost`` (multiplications of a training step,
         in units of those of the first series).
@@ -57,10 +58,13 @@ def league(
     table = part.table if level is None else part.table[part.table["x"] == level]
     table = table.drop_duplicates("series")
     baseline = conditions[int(table["condition"].iloc[0])]
+    confidence = 1 - (1 - stats.LEVEL) / max(len(table) - 1, 1)
     rows: list[dict[Any, Any]] = []
     for row in table.to_dict("records"):
         own = conditions[int(row["condition"])]
-        standing = _standing(int(row["condition"]), int(table["condition"].iloc[0]), draws)
+        standing = _standing(
+            int(row["condition"]), int(table["condition"].iloc[0]), draws, confidence
+        )
         if any(getattr(own.treated, name) != getattr(baseline.treated, name) for name in SIZES):
             standing |= dict.fromkeys(("gained", "gained_low", "gained_high"), np.nan)
         cost = _cost(own) / _cost(baseline)
@@ -69,13 +73,15 @@ def league(
     return found.sort_values("gained", ascending=False, kind="stable").reset_index(drop=True)
 
 
-def _standing(condition: int, baseline: int, draws: pd.DataFrame) -> dict[str, Any]:
+def _standing(
+    condition: int, baseline: int, draws: pd.DataFrame, confidence: float
+) -> dict[str, Any]:
     own = draws[draws["condition"] == condition]
     until = float(own.loc[own["censored"], "horizon"].min()) if own["censored"].any() else np.inf
     base = draws[draws["condition"] == baseline]
     if base["censored"].any():
         until = min(until, float(base.loc[base["censored"], "horizon"].min()))
-    gained = stats.paired_steps_gained(draws, condition, baseline, until)
+    gained = stats.paired_steps_gained(draws, condition, baseline, until, confidence)
     explode = stats.wilson(int((own["event"] == "explode").sum()), len(own))
     return {
         "gained": gained.value,
@@ -108,7 +114,8 @@ def gained_text(row: Row) -> str:
     )
 
 
-def _explode_text(row: Row) -> str:
+def explode_text(row: Row) -> str:
+    """Share of exploding draws with its interval, in percent."""
     low, value, high = (100 * row[f"explode{end}"] for end in ("_low", "", "_high"))
     return f"{value:.0f} % [{low:.0f}, {high:.0f}]"
 
@@ -139,7 +146,7 @@ def table(found: pd.DataFrame) -> Table:
             row["against"] or "nothing",
             f"{horizon_text(row)} steps",
             gained_text(row),
-            _explode_text(row),
+            explode_text(row),
             _gradient_text(row),
             f"{row['cost']:.2g}",
         ]
@@ -185,10 +192,10 @@ def sentences(part: Part, found: pd.DataFrame, level: float | None) -> list[str]
         )
     calm = others[others["explode_high"] < base["explode_low"]]
     wild = others[others["explode_low"] > base["explode_high"]]
-    said.append(f"Gradients explode in {_explode_text(base)} of the draws {plain}")
+    said.append(f"Gradients explode in {explode_text(base)} of the draws {plain}")
     for word, rows in (("less often", calm), ("more often", wild)):
         if len(rows):
-            each = [f"{r['series']} ({_explode_text(r)})" for r in rows.to_dict("records")]
+            each = [f"{r['series']} ({explode_text(r)})" for r in rows.to_dict("records")]
             said[-1] += f", {word} with {together(each)}"
     said[-1] += "." if len(calm) + len(wild) else "; no remedy is told apart from that."
     return said
