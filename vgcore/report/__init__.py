@@ -16,6 +16,7 @@ import pandas as pd
 
 from vgcore import figures, stats
 from vgcore.report import calibration, league, text, verdict
+from vgcore.study import sequential
 from vgcore.study.config import SIZES, Condition
 from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
@@ -144,7 +145,10 @@ def write_report(results: Results, out: str | Path) -> Path:
         "n_conditions": len(summary),
         "sample_size": text.sample_size(summary),
         "summary": text.summary_rows(summary, varying),
-        "methods": text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+        "methods": [
+            *text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+            *sequential.sentences(study, draws),
+        ],
         "provenance": text.provenance(results.manifest),
         "text": text,
     }

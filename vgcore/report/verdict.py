@@ -169,7 +169,8 @@ def _confidence(standings: Sequence[Standing]) -> str:
     return (
         f"Steps gained are means of differences on the same draws ({size}); their intervals hold "
         f"together with {100 * LEVEL:.0f} % within {tables} (Bonferroni). They cover the variation "
-        "between draws, not other sizes, inputs or trained networks."
+        "between draws, not other sizes, inputs or trained networks. Steps are counted up to the "
+        "longest lag measured: a memory that outlasts it buys at least that many."
     )
 
 
@@ -187,7 +188,7 @@ def _advice(
     if vanishes and longer:
         said.append(f"For a longer memory, {longer[0][1]['series']} comes first.")
     elif vanishes and standings:
-        said.append("None of the remedies measured is worth its cost against vanishing.")
+        said.append("No remedy measured is known to lengthen memory.")
     if explodes and calmer:
         least = [r for r in calmer if r["explode_high"] <= calmer[0]["explode_high"]]
         said.append(
