@@ -88,7 +88,7 @@ LAYERS = [
     ["impacts"],
     ["report.text"],
     ["report.league", "report.calibration"],
-    ["report.verdict"],
+    ["report.verdict", "report.cite"],
     ["report"],
     ["demo"],
     ["replay"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import markupsafe
 import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import calibration, league, text, verdict
+from vgcore.report import calibration, cite, league, text, verdict
 from vgcore.study import sequential
 from vgcore.study.config import SIZES, Condition
 from vgcore.study.files import write_text
@@ -84,7 +86,7 @@ class Section:
 
 
 def write_report(results: Results, out: str | Path) -> Path:
-    """Write the report of a study: report.html, report.md, summary.csv and figures/.
+    """Write the report of a study: report.html, report.md, summary.csv, league.csv and figures/.
 
     Parameters
     ----------
@@ -127,6 +129,18 @@ def write_report(results: Results, out: str | Path) -> Path:
     parts = _parts(results, summary.drop(columns="slices"))
     planned = {one.index: one.condition for one in conditions(study)}
     sections = _sections(parts, results, planned, out / "figures")
+    files = ["summary.csv"]
+    standings = [
+        one.found.assign(slice=section.part.name, at=one.level)
+        for section in sections
+        for one in section.standings
+    ]
+    if standings:
+        league_table = pd.concat(standings, ignore_index=True)
+        for name in ("series", "at", "slice"):  # the keys of the table stand first
+            league_table.insert(0, name, league_table.pop(name))
+        write_text(out / "league.csv", league_table.to_csv(index=False))
+        files.append("league.csv")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
     content = {
@@ -150,6 +164,14 @@ def write_report(results: Results, out: str | Path) -> Path:
             *sequential.sentences(study, draws),
         ],
         "provenance": text.provenance(results.manifest),
+        "bibtex": cite.bibtex(results.manifest),
+        "latex": [
+            cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
+            for section in sections
+            for one in section.standings
+        ],
+        "command": results.manifest.get("command", ""),
+        "files": files,
         "text": text,
     }
     page = out / "report.html"
@@ -389,4 +411,10 @@ def environment(*folders: Path) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     found.filters["md"] = _markdown
+    script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
+    found.globals["script"] = markupsafe.Markup(script)
+    # The page's policy lets this script run and no other, whatever a study's texts say.
+    found.globals["script_digest"] = base64.b64encode(
+        hashlib.sha256(script.encode()).digest()
+    ).decode()
     return found
