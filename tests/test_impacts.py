@@ -90,7 +90,7 @@ def test_a_test_at_another_length_is_that_of_the_trained_net(report):
     found = pd.read_csv(folder / "results.csv")
     seed = impacts.seed_of("generalisation", 0)
     net = memory.RNN.draw(3, 4, spectral_radius=0.95, n_inputs=2, rng=seed)
-    trained = memory._add(net, 4, 10, seed, 1)
+    trained = memory.learn_adding(net, 4, 10, seed, 1)
     part = found[(found.experiment == "generalisation") & (found.condition == "RNN 0.95")]
     expected = np.median(trained.test_loss[:, -1]) * 6  # chance is 1/6
     assert part.value.iloc[0] == pytest.approx(expected, rel=1e-12)

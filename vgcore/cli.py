@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -321,7 +321,9 @@ def replay(
             tell=None if as_json else lambda line: print(line, file=sys.stderr, flush=True),
         )
     if as_json:
-        _print_json({"same": found.same, "verdict": found.verdict, **dataclasses.asdict(found)})
+        folders = {"first": str(found.first), "second": str(found.second)}
+        found_all = dataclasses.asdict(found) | folders
+        _print_json({"same": found.same, "verdict": found.verdict, **found_all})
     else:
         print("\n".join(_replay_lines(found)))
     if not found.same:
@@ -334,11 +336,7 @@ def _replay_lines(found: Replay) -> list[str]:
     heads = ("table", "identical", f"within {found.tolerance:g}", "different", "in one run only")
     rows: list[tuple[str, ...]] = [heads]
     rows += [(t.table, *(f"{getattr(t, name):,}" for name in counts)) for t in found.tables]
-    wide = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    lines = [
-        "  ".join([row[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(row[1:], wide[1:]))])
-        for row in rows
-    ]
+    lines = _aligned(rows, str.rjust)
     for one in found.tables:
         lines += [f"{one.table}: {example}" for example in one.examples]
     if found.origins:
@@ -410,9 +408,7 @@ def demo(
         return
     rows = [("cell", "steps to 1/1000", "rate, nats a step")]
     rows += [(r["series"], horizon_text(r), rate_text(r)) for r in found.table.to_dict("records")]
-    wide = [max(len(row[i]) for row in rows) for i in range(3)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip())
+    print("\n".join(_aligned(rows, str.ljust)))
     print(f"\n{found.paragraph}\n\nfigure: {out / 'decay.png'}")
 
 
@@ -596,7 +592,19 @@ def _write_report(results: Results, folder: Path) -> Path:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+    print(json.dumps(value, indent=2))
+
+
+def _aligned(rows: Sequence[tuple[str, ...]], justify: Callable[[str, int], str]) -> list[str]:
+    """Lines of a table: the first column to the left, the others as `justify` says."""
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust, *[justify] * (len(wide) - 1)]
+    return [
+        "  ".join(
+            put(cell, width) for put, cell, width in zip(sides, row, wide, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _print_estimate(

@@ -23,6 +23,8 @@ from vgcore.study.store import MANIFEST, TABLES, read_listed
 TOLERANCE = 1e-6  # relative
 N_SHOWN = 5  # differences that are kept of each table, the largest
 
+_COUNTS = ("identical", "within", "different", "missing", "inside", "outside")
+
 # Where numbers come from, beside the versions of libraries.
 ORIGINS = ("cpu", "threading_layer", "git_commit", "seed")
 
@@ -36,8 +38,8 @@ class Difference:
 
     row: str
     column: str
-    first: Any
-    second: Any
+    first: str
+    second: str
     inside: bool | None = None
 
     def __str__(self) -> str:
@@ -79,7 +81,7 @@ class Comparison:
 
     def add(self, other: Comparison) -> None:
         """Count the values of another part of the same table as well."""
-        for name in ("identical", "within", "different", "missing", "inside", "outside"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.examples = [*self.examples, *other.examples][:N_SHOWN]
 
@@ -110,10 +112,7 @@ class Replay:
     @property
     def verdict(self) -> str:
         """All of it in a sentence."""
-        n = {
-            name: sum(getattr(table, name) for table in self.tables)
-            for name in ("identical", "within", "different", "missing", "inside", "outside")
-        }
+        n = {name: sum(getattr(table, name) for table in self.tables) for name in _COUNTS}
         total = n["identical"] + n["within"] + n["different"] + n["missing"]
         if n["identical"] == total:
             return f"all {total:,} values are identical to the bit"
@@ -373,7 +372,7 @@ def _compare(table: str, first: pd.DataFrame, second: pd.DataFrame, tolerance: f
             row = rows[at] if isinstance(rows[at], tuple) else (rows[at],)
             label = ", ".join(f"{key} {value}" for key, value in zip(keys, row, strict=True))
             verdict = None if inside[i] < 0 else bool(inside[i])
-            said = Difference(label, str(name), one[at], other[at], verdict)
+            said = Difference(label, str(name), str(one[at]), str(other[at]), verdict)
             differences.append((size[i], said))
     differences.sort(key=lambda pair: -pair[0])
     found.examples = [said for _, said in differences[:N_SHOWN]]
@@ -398,9 +397,14 @@ def _empty(values: np.ndarray) -> np.ndarray:
     return np.asarray(pd.isna(values) | (values == ""))
 
 
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Values as numbers; nan for words."""
+    return pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(np.float64)
+
+
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Relative difference; infinite where a value is a word, missing, or not finite."""
-    a, b = (pd.to_numeric(pd.Series(v), errors="coerce").to_numpy(np.float64) for v in (one, other))
+    a, b = _numbers(one), _numbers(other)
     with np.errstate(invalid="ignore", divide="ignore"):
         size = np.abs(a - b) / np.maximum(np.abs(a), np.abs(b))
     return np.where(np.isnan(size), np.where(a == b, 0.0, np.inf), size)
@@ -415,10 +419,8 @@ def _inside(first: pd.DataFrame, name: str, rows: np.ndarray, other: np.ndarray)
     ends = ("low", "high") if name in ("measured", "value") else (f"{name}_low", f"{name}_high")
     if not all(end in first for end in ends):
         return np.full(len(rows), -1)
-    low, high, value = (
-        pd.to_numeric(pd.Series(v), errors="coerce").to_numpy(np.float64)
-        for v in (*(first[end].to_numpy()[rows] for end in ends), other[rows])
-    )
+    low, high = (_numbers(first[end].to_numpy()[rows]) for end in ends)
+    value = _numbers(other[rows])
     known = np.isfinite(low + high + value)
     return np.where(known, (low <= value) & (value <= high), -1)
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from vgcore.cells import RNN, Cell
 from vgcore.gated import GRU, LSTM
-from vgcore.impacts.memory import _add
+from vgcore.impacts.memory import learn_adding
 from vgcore.impacts.pieces import Experiment
 from vgcore.impacts.table import (
     COLUMNS,
@@ -87,7 +87,7 @@ def _longer(
     seed: int, trained: tuple[int, int], tested: Sequence[int], n_updates: int,
     n_threads: int | None, name: str, cell: Cell,
 ) -> pd.DataFrame:  # fmt: skip
-    found = _add(cell, trained, n_updates, seed, n_threads)
+    found = learn_adding(cell, trained, n_updates, seed, n_threads)
     rows = []
     for length in tested:
         again = _tested(found, adding(length), seed, n_threads)

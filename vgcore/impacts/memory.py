@@ -346,14 +346,14 @@ def _nets(seed: int, n_nets: int, n_hidden: int) -> dict[str, Cell]:
 def _architecture(
     seed: int, n_updates: int, n_threads: int | None, length: int, name: str, cell: Cell
 ) -> pd.DataFrame:
-    found = _add(cell, length, n_updates, seed, n_threads)
+    found = learn_adding(cell, length, n_updates, seed, n_threads)
     last = found.test_loss[:, -1] / found.task.chance_loss
     n = cell.n_draws
     loss = row(name, length, "loss over chance", middle(last), n)
     return pd.DataFrame([loss, row(name, length, "learned", share(last < LEARNED), n)])
 
 
-def _add(
+def learn_adding(
     cell: Cell, length: int | tuple[int, int], n_updates: int, seed: int, n_threads: int | None
 ) -> Training:
     return train(

@@ -143,6 +143,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         files.append("league.csv")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
+    script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
     content = {
         "study": study,
         "title": study.title or study.name,
@@ -172,11 +173,14 @@ def write_report(results: Results, out: str | Path) -> Path:
         ],
         "command": results.manifest.get("command", ""),
         "files": files,
+        "script": markupsafe.Markup(script),
+        # the page's policy lets this script run and no other, whatever a study's texts say
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "text": text,
     }
-    page = out / "report.html"
-    write_text(page, environment().get_template("template.html.j2").render(content))
-    markdown = environment().get_template("template.md.j2").render(content)
+    page, templates = out / "report.html", environment()
+    write_text(page, templates.get_template("template.html.j2").render(content))
+    markdown = templates.get_template("template.md.j2").render(content)
     write_text(out / "report.md", re.sub(r"\n{3,}", "\n\n", markdown))
     return page
 
@@ -411,10 +415,4 @@ def environment(*folders: Path) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     found.filters["md"] = _markdown
-    script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
-    found.globals["script"] = markupsafe.Markup(script)
-    # The page's policy lets this script run and no other, whatever a study's texts say.
-    found.globals["script_digest"] = base64.b64encode(
-        hashlib.sha256(script.encode()).digest()
-    ).decode()
     return found

@@ -22,19 +22,18 @@ def bibtex(manifest: Mapping[str, Any]) -> str:
     """An entry for the program that measured, with its version and commit."""
     version = manifest.get("versions", {}).get("vgcore", "unknown")
     year = str(manifest.get("created", ""))[:4]
-    fields = {"title": f"{{{TITLE}}}", "author": f"{{{AUTHOR}}}", "version": version, "year": year}
+    fields = {"version": version, "year": year}
     if manifest.get("git_commit"):
         fields["note"] = f"commit {manifest['git_commit']}"
-    lines = [
-        f"  {key} = {{{latex(value, braces=True)}}}," for key, value in fields.items() if value
-    ]
+    # braces around the whole title and author: to be printed as they are
+    lines = [f"  title = {{{{{TITLE}}}}},", f"  author = {{{{{AUTHOR}}}}},"]
+    lines += [f"  {key} = {{{latex(value)}}}," for key, value in fields.items() if value]
     return "\n".join(["@software{vgcore,", *lines, "}"])
 
 
-def latex(value: object, *, braces: bool = False) -> str:
-    """Escape text for LaTeX; braces may be kept."""
-    kept = "{}" if braces else ""
-    return "".join(c if c in kept else _LATEX.get(c, c) for c in " ".join(str(value).split()))
+def latex(value: object) -> str:
+    """Escape text for LaTeX."""
+    return "".join(_LATEX.get(c, c) for c in " ".join(str(value).split()))
 
 
 def latex_table(caption: str, table: Table) -> str:

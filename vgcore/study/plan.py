@@ -71,6 +71,11 @@ class PlannedCondition:
     rules: tuple[Precision, ...] = ()
     start: int = 0
 
+    @property
+    def most_draws(self) -> int:
+        """The largest number of draws that it may come to."""
+        return max(self.n_draws, *(rule.most for rule in self.rules), 0)
+
 
 class Item(NamedTuple):
     """Draws `start` to `stop - 1` of one condition."""
@@ -241,9 +246,7 @@ def chunks(study: Study) -> list[Chunk]:
         A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
     found = conditions(study)
-    total = sum(
-        draw_flop(c.condition) * max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found
-    )
+    total = sum(draw_flop(c.condition) * c.most_draws for c in found)
     if total > MAX_CHUNKS * CHUNK_FLOP:
         raise StudyError(
             f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
@@ -423,5 +426,5 @@ def estimate(study: Study) -> Estimate:
         n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
         flop=sum(chunk.flop for chunk in work),
         longest_flop=max(chunk.flop for chunk in work),
-        most_draws=sum(max(c.n_draws, *(rule.most for rule in c.rules), 0) for c in found),
+        most_draws=sum(c.most_draws for c in found),
     )

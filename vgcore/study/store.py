@@ -506,8 +506,11 @@ class Results:
             for part in self.manifest["parts"]
             if any(item[0] in wanted and item[1] < MOST_CURVES for item in part["items"])
         ]
-        some = Results(self.folder, self.study, {**self.manifest, "parts": parts})
-        return some.read("profiles", where=where)
+        return self.of_parts(parts).read("profiles", where=where)
+
+    def of_parts(self, parts: Sequence[Mapping[str, Any]]) -> Results:
+        """The results in some of the parts that the manifest lists."""
+        return Results(self.folder, self.study, {**self.manifest, "parts": list(parts)})
 
     def read(
         self,

@@ -119,8 +119,7 @@ def _finding(
 def _draws(results: Results, n_parts: int) -> pd.DataFrame:
     """What the rules of a study look at, of its first parts."""
     parts = [part for part in results.manifest["parts"] if part["chunk"] < n_parts]
-    known = Results(results.folder, results.study, {**results.manifest, "parts": parts})
-    return known.read("draws", COLUMNS)
+    return results.of_parts(parts).read("draws", COLUMNS)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, command: str | None = None) -> Results:
