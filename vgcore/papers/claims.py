@@ -473,9 +473,12 @@ for _name, _depths, _n, _draws in (
     )(_pennington)  # fmt: skip
 
 
+_SPREAD_DRAWS = 64
+
+
 def _spread(seed: int, init: str, activation: str, depth: int) -> Array:
     """First two moments of the squared singular values of each net's Jacobian, (2, draws)."""
-    n, draws, gain = 200, 16, 2.0**0.5 if activation == "relu" else 1.0
+    n, draws, gain = 200, _SPREAD_DRAWS, 2.0**0.5 if activation == "relu" else 1.0
     W = draw_weights(init, draws * depth, n, gain=gain, rng=seed).reshape(draws, depth, n, n)
     log_scale, P = jacobian_product(DeepNet(W, activation=activation), depth, rng=seed)
     squares = (np.linalg.svd(P, compute_uv=False) * np.exp(log_scale)[:, None]) ** 2
@@ -500,12 +503,13 @@ def _isometry(seed: int) -> Finding:
             return float(m[1, i].mean() / m[0, i].mean() ** 2 - 1)
 
         curves.append([
-            bootstrap(lambda i, m=m, f=relative: f(i, m), 16, seed) for m in moments  # type: ignore[misc]
+            bootstrap(lambda i, m=m, f=relative: f(i, m), _SPREAD_DRAWS, seed) for m in moments  # type: ignore[misc]
         ])  # fmt: skip
     last = curves[2][-1]
     return Finding(
         Estimate(*(float(v / depths[-1]) for v in last)), 1.0, (0.9, 1.1),
-        "variance over the squared mean, over L, at L = 8; 16 orthogonal ReLU nets of 200 units",
+        "variance over the squared mean, over L, at L = 8; "
+        f"{_SPREAD_DRAWS} orthogonal ReLU nets of 200 units",
         Figure("depth L", "variance of squared singular values", [
             *(_series(f"{init}, {activation}", [float(d) for d in depths], found)
               for (init, activation), found in zip(kinds, curves)),
