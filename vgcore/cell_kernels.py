@@ -13,11 +13,13 @@ from vgcore.activations import activation as find_activation
 from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels.columns import from_gates_zeros, quarters_zeros, to_gates_zeros
+from vgcore.kernels.columns import quarters_zeros
 from vgcore.kernels.deep import _deep_batch
+from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.leaky import _leaky_batch
 from vgcore.kernels.lstm import _lstm_batch
+from vgcore.kernels.rnn import rows_side_by_side
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import block, over_draws
 
@@ -41,11 +43,13 @@ def run_kernel(
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
     """
-    batch, parameters, constants, scratch = prepare(cell, n_steps, inputs.shape[-1])
+    batch, parameters, constants, scratch, grain = prepare(
+        cell, n_steps, inputs.shape[-1], n_trajectories
+    )
     given = (inputs, initial_state, loss_gradient)
     out = [np.empty((cell.n_draws, n_trajectories, n_steps + 1)) for _ in range(2)]
 
-    def work(start: int, stop: int, *own: Array) -> None:
+    def work(start: int, stop: int, *own: Any) -> None:
         batch(
             *(array[start:stop] for array in parameters),
             *constants,
@@ -55,40 +59,60 @@ def run_kernel(
             *(array[start:stop] for array in out),
         )
 
-    over_draws(work, cell.n_draws, n_threads, scratch=scratch)
+    over_draws(work, cell.n_draws, n_threads, grain=grain, scratch=scratch)
     return out[0], out[1]
 
 
-def prepare(cell: Cell, n_steps: int, n_inputs: int) -> _Prepared:
+def prepare(cell: Cell, n_steps: int, n_inputs: int, n_trajectories: int = 1) -> _Prepared:
     """A cell's kernel, arrays with an axis of draws, what all draws share, and a maker of scratch.
+
+    The last is the number of draws carried side by side.
 
     n_inputs is 0 where there is no input, also for a cell that could have one.
     """
-    batch, parameters, constants, scratch = _PREPARE[type(cell)](cell, n_steps, n_inputs)
+    batch, parameters, constants, scratch, grain = _PREPARE[type(cell)](
+        cell, n_steps, n_inputs, n_trajectories
+    )
     arrays = [np.require(array, requirements=["C", "W"]) for array in parameters]
-    return batch, arrays, constants, scratch
+    return batch, arrays, constants, scratch, grain
 
 
-_Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Array]]]
+_Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Any]], int]
 
 
-def _lstm(cell: LSTM, n_steps: int, n_inputs: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=4, state=2, vectors=21, keep=6)
-    return (
-        _lstm_batch,
-        [cell.W_hh, input_weights(cell, n_inputs), cell.bias],
-        [LSTM_ORDER],
-        scratch,
+def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+    parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.bias]
+    sizes = {"gates": 4, "state": 2, "vectors": 20, "keep": 6}
+    return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories, sizes)
+
+
+def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+    parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
+    sizes = {"gates": 3, "state": 1, "vectors": 16, "keep": 4}
+    return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories, sizes)
+
+
+def _gated(
+    batch: Any,
+    parameters: list[Array],
+    order: Array,
+    cell: GRU | LSTM,
+    n_steps: int,
+    n_trajectories: int,
+    sizes: dict[str, int],
+) -> _Prepared:
+    n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
+    D, K = rows_side_by_side(
+        n, dtype, n_trajectories, n_steps, matrices=sizes["gates"], kept=sizes["keep"]
     )
 
+    def scratch() -> list[Any]:
+        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, **sizes)]
 
-def _gru(cell: GRU, n_steps: int, n_inputs: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=3, state=1, vectors=17, keep=4)
-    parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
-    return _gru_batch, parameters, [GRU_ORDER], scratch
+    return batch, parameters, [order], scratch, D
 
 
-def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
@@ -110,10 +134,10 @@ def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
         ]
 
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
-    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
+    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch, 1
 
 
-def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
+def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
 
@@ -128,7 +152,7 @@ def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
             np.empty(n_steps + 1),
         ]
 
-    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch
+    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch, 1
 
 
 def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
@@ -142,30 +166,6 @@ def input_weights(cell: Cell, n_inputs: int) -> Array:
     if cell.W_in is not None and n_inputs > 0:
         return cell.W_in
     return np.zeros((*cell.W_rec.shape[:2], 0), cell.dtype)
-
-
-def _gated_scratch(
-    cell: Cell, n_steps: int, n_inputs: int, *, gates: int, state: int, vectors: int, keep: int
-) -> Callable[[], list[Array]]:
-    """Scratch of a gated kernel; numbers are of vectors of N."""
-    n, dtype = cell.n_hidden, cell.dtype
-    P = padded(n, dtype)
-
-    def scratch() -> list[Array]:
-        return [
-            to_gates_zeros(gates, n, dtype),
-            from_gates_zeros(gates, n, dtype),
-            aligned_zeros((n_inputs, gates * P), dtype),
-            aligned_zeros((2, gates * P), dtype),
-            aligned_zeros(state * P, dtype),
-            aligned_zeros(vectors * P, dtype),
-            aligned_zeros((n_steps + 1, keep * P), dtype),
-            np.empty((3, n_steps + 1)),
-            np.empty((3, n_steps + 1), np.int64),
-            np.empty((2, n_steps + 1)),
-        ]
-
-    return scratch
 
 
 _PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {

@@ -13,7 +13,7 @@ from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_forward, _deep_jacobian
-from vgcore.kernels.gates import _pack_forward, _pack_parts
+from vgcore.kernels.gates import _pack_gates, _place, _some_rows
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
 from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_quarters
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
@@ -37,7 +37,9 @@ class Walk:
     def __init__(self, cell: Cell, inputs: Array, initial_state: Array) -> None:
         self.cell: Any = _in_float64(cell)
         self.given, self.initial_state = inputs, initial_state
-        _, self.parameters, self.constants, scratch = prepare(self.cell, CHUNK, inputs.shape[-1])
+        _, self.parameters, self.constants, scratch, _ = prepare(
+            self.cell, CHUNK, inputs.shape[-1]
+        )
         self.scratch = scratch()
         S = cell.n_state
         self.jacobians = aligned_zeros((CHUNK, S, padded(S, np.float64)), np.float64)
@@ -80,41 +82,36 @@ class _GatedWalk(Walk):
     """A walk of an LSTM or a GRU; `keep` has a row for each step."""
 
     order: Array
+    _kernel: Any
 
     def _begin(self, state: Array) -> None:
-        forward, _, input_weights, biases, x, _, keep, *_ = self.scratch
+        rows = self.rows = _some_rows(self.scratch[0], 1, 1)
         W_hh, W_ih, *given = (array[self.draw] for array in self.parameters)
         P = padded(self.cell.n_hidden, np.float64)
-        _pack_forward(W_hh, self.order, P, forward)
-        _pack_forward(W_ih, self.order, P, input_weights)
-        for bias, packed in zip(given, biases, strict=False):
-            _pack_parts(bias, self.order, packed)
-        _pack_parts(state, self.order[: x.size // P], x)
-        self.keep, self.W = keep, W_hh
+        _pack_gates(W_hh, self.order, rows.W[0])
+        _pack_gates(W_ih, self.order, rows.W_in[0])
+        for bias, packed in zip(given, (rows.input_bias, rows.bias), strict=False):
+            _place(bias, self.order, 0, P, packed)
+        _place(state, self.order[: rows.state.size // P], 0, P, rows.state)
+        rows.exponent[:] = 0
+        self.W = W_hh
 
     def _run(self, count: int, inputs: Array) -> None:
-        forward, _, input_weights, biases, x, vectors, keep, squares, exponents, _ = self.scratch
-        self.exponent = self._kernel(
-            forward, input_weights, *biases[: self.n_biases], inputs, 0, x, self.exponent, vectors,
-            keep[: count + 1], squares[2], exponents[2],
-        )  # fmt: skip
-
-    n_biases: int
-    _kernel: Any
+        self._kernel(self.rows, inputs[None, None], 0, 0, 0, count)
 
 
 class _LSTMWalk(_GatedWalk):
-    order, n_biases, _kernel = LSTM_ORDER, 1, staticmethod(_lstm_forward)
+    order, _kernel = LSTM_ORDER, staticmethod(_lstm_forward)
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _lstm_jacobian(self.W, self.keep[t + 1], out)
+        _lstm_jacobian(self.W, self.rows.keep[t + 1], out)
 
 
 class _GRUWalk(_GatedWalk):
-    order, n_biases, _kernel = GRU_ORDER, 2, staticmethod(_gru_forward)
+    order, _kernel = GRU_ORDER, staticmethod(_gru_forward)
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _gru_jacobian(self.W, self.keep[t + 1], out)
+        _gru_jacobian(self.W, self.rows.keep[t + 1], out)
 
 
 class _LeakyWalk(Walk):
