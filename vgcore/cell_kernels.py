@@ -63,10 +63,13 @@ def run_kernel(
     return out[0], out[1]
 
 
-def prepare(cell: Cell, n_steps: int, n_inputs: int, n_trajectories: int = 1) -> _Prepared:
+def prepare(
+    cell: Cell, n_steps: int, n_inputs: int, n_trajectories: int | None = None
+) -> _Prepared:
     """A cell's kernel, arrays with an axis of draws, what all draws share, and a maker of scratch.
 
-    The last is the number of draws carried side by side.
+    The last is the number of draws carried side by side: one where n_trajectories is None, which is
+    for walks along one trajectory.
 
     n_inputs is 0 where there is no input, also for a cell that could have one.
     """
@@ -80,13 +83,13 @@ def prepare(cell: Cell, n_steps: int, n_inputs: int, n_trajectories: int = 1) ->
 _Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Any]], int]
 
 
-def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.bias]
     sizes = {"gates": 4, "state": 2, "vectors": 20, "keep": 6}
     return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories, sizes)
 
 
-def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
     sizes = {"gates": 3, "state": 1, "vectors": 16, "keep": 4}
     return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories, sizes)
@@ -98,13 +101,15 @@ def _gated(
     order: Array,
     cell: GRU | LSTM,
     n_steps: int,
-    n_trajectories: int,
+    n_trajectories: int | None,
     sizes: dict[str, int],
 ) -> _Prepared:
     n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
-    D, K = rows_side_by_side(
-        n, dtype, n_trajectories, n_steps, matrices=sizes["gates"], kept=sizes["keep"]
-    )
+    D, K = 1, 1
+    if n_trajectories is not None:
+        D, K = rows_side_by_side(
+            n, dtype, n_trajectories, n_steps, matrices=sizes["gates"], kept=sizes["keep"]
+        )
 
     def scratch() -> list[Any]:
         return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, **sizes)]
@@ -112,7 +117,7 @@ def _gated(
     return batch, parameters, [order], scratch, D
 
 
-def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
@@ -137,7 +142,7 @@ def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int) -> 
     return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch, 1
 
 
-def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int) -> _Prepared:
+def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
 

@@ -13,7 +13,7 @@ from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_forward, _deep_jacobian
-from vgcore.kernels.gates import _pack_gates, _place, _some_rows
+from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
 from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_quarters
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
@@ -37,9 +37,7 @@ class Walk:
     def __init__(self, cell: Cell, inputs: Array, initial_state: Array) -> None:
         self.cell: Any = _in_float64(cell)
         self.given, self.initial_state = inputs, initial_state
-        _, self.parameters, self.constants, scratch, _ = prepare(
-            self.cell, CHUNK, inputs.shape[-1]
-        )
+        _, self.parameters, self.constants, scratch, _ = prepare(self.cell, CHUNK, inputs.shape[-1])
         self.scratch = scratch()
         S = cell.n_state
         self.jacobians = aligned_zeros((CHUNK, S, padded(S, np.float64)), np.float64)
@@ -85,7 +83,7 @@ class _GatedWalk(Walk):
     _kernel: Any
 
     def _begin(self, state: Array) -> None:
-        rows = self.rows = _some_rows(self.scratch[0], 1, 1)
+        rows = self.rows = self.scratch[0]
         W_hh, W_ih, *given = (array[self.draw] for array in self.parameters)
         P = padded(self.cell.n_hidden, np.float64)
         _pack_gates(W_hh, self.order, rows.W[0])

@@ -250,7 +250,9 @@ def _write_to_gates(gates: int) -> Callable[..., None]:
                 panels = builder.udiv(width, _int(columns))
                 panel_rows = builder.udiv(lines, panels)
                 with cgutils.for_range(builder, D) as draw, _sweep(code, reverse, panels) as panel:
-                    line = builder.add(builder.mul(draw.index, lines), builder.mul(panel, panel_rows))
+                    line = builder.add(
+                        builder.mul(draw.index, lines), builder.mul(panel, panel_rows)
+                    )
                     matrix = code.at(M, builder.mul(line, _int(size)))
                     with cgutils.for_range(builder, K) as k:
                         row = builder.add(builder.mul(draw.index, K), k.index)
@@ -270,9 +272,9 @@ def _write_to_gates(gates: int) -> Callable[..., None]:
                             sums = [code.variable(code.zero) for _ in some]
                             for v, total in zip(some, sums, strict=True):
                                 builder.store(code.load(start, places[v]), total)
-                            with cgutils.for_range(builder, n) as i:
-                                factor = code.spread(builder.load(code.at(x, i.index)))
-                                entry = builder.mul(i.index, _int(size))
+                            with code.rolled(_int(0), n) as i:
+                                factor = code.spread(builder.load(code.at(x, i)))
+                                entry = builder.mul(i, _int(size))
                                 for v, total in zip(some, sums, strict=True):
                                     code.accumulate(total, factor, code.load(matrix, entry, v))
                             for v, total in zip(some, sums, strict=True):
@@ -323,9 +325,9 @@ def _write_from_gates(gates: int) -> Callable[..., None]:
                         for total in sums:
                             builder.store(code.zero, total)
                         for first in range(0, code.lanes, at_once):
-                            with cgutils.for_range(builder, panels) as panel:
-                                part = code.at(matrix, builder.mul(panel.index, panel_length))
-                                column = builder.mul(panel.index, _int(columns))
+                            with code.rolled(_int(0), panels) as panel:
+                                part = code.at(matrix, builder.mul(panel, panel_length))
+                                column = builder.mul(panel, _int(columns))
                                 for v in range(size):
                                     c, g = divmod(v, gates)
                                     factor = code.load(z, column, builder.mul(plane, _int(g)), c)
@@ -351,6 +353,7 @@ def _sweep(code: _Code, reverse: ir.Value, count: ir.Value) -> Iterator[ir.Value
         last = builder.sub(builder.sub(count, _int(1)), step.index)
         yield builder.select(back, last, step.index)
 
+
 # Columns (in vectors) of each gate in a panel, the most that divide the width.
 _COLUMNS = (2, 1)
 
@@ -366,9 +369,7 @@ def _to_gates(gates: int) -> Any:
     """
     if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
-        def plain(
-            X: Array, M: Array, n: int, R: int, reverse: int, start: Array, Y: Array
-        ) -> None:
+        def plain(X: Array, M: Array, n: int, R: int, reverse: int, start: Array, Y: Array) -> None:
             Y[:] = start + np.concatenate(
                 [
                     (X.reshape(len(M), R // len(M), X.size // R)[:, :, :n] @ gate[:, :n]).ravel()
@@ -460,9 +461,7 @@ def _write_row_squares(
     with cgutils.for_range(builder, R) as row:
         builder.store(code.zero, total)
         with cgutils.for_range(builder, parts) as part:
-            first = builder.add(
-                builder.mul(part.index, plane), builder.mul(row.index, width)
-            )
+            first = builder.add(builder.mul(part.index, plane), builder.mul(row.index, width))
             with cgutils.for_range(builder, width) as column:
                 value = code.load(x, first, column.index)
                 code.accumulate(total, value, value)

@@ -117,12 +117,12 @@ def _pack_gates(W: Array, order: Integers, out: Array) -> None:
     panels = -(-n // (columns * lanes))
     lines = out.shape[0] // panels
     for g in range(gates):
-        for first in range(0, n, lanes):
-            panel, column = divmod(first // lanes, columns)
-            place = (column * gates + g) * lanes
-            for i in range(W.shape[1]):
-                for lane in range(min(lanes, n - first)):
-                    out[panel * lines + i, place + lane] = W[order[g] * n + first + lane, i]
+        for j in range(n):
+            vector, lane = j // lanes, j % lanes
+            panel, place = vector // columns, (vector % columns * gates + g) * lanes + lane
+            row, target = W[order[g] * n + j], out[panel * lines : (panel + 1) * lines]
+            for i in range(row.size):
+                target[i, place] = row[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

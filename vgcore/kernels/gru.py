@@ -77,7 +77,11 @@ def _gru_forward(
     n, P, R = rows.sizes[0], rows.sizes[1], exponent.size
     plane = state.size
     K = R // W.shape[0]
-    gates, rz, slopes = vectors[: 3 * plane], vectors[3 * plane : 5 * plane], vectors[5 * plane : 7 * plane]
+    gates, rz, slopes = (
+        vectors[: 3 * plane],
+        vectors[3 * plane : 5 * plane],
+        vectors[5 * plane : 7 * plane],
+    )
     candidate, tanh = vectors[7 * plane : 8 * plane], vectors[8 * plane : 10 * plane]
     drive, start = vectors[10 * plane : 13 * plane], vectors[13 * plane : 16 * plane]
     rz_gates, n_value, n_slope = gates[: 2 * plane], tanh[:plane], tanh[plane:]
@@ -93,9 +97,7 @@ def _gru_forward(
             _input_now(inputs, draw, trajectory, t, K, rows.now)
             _to_3_gates(rows.now, W_in, inputs.shape[3], R, 0, input_bias, drive)
         if _measure(state, P, exponent, candidate, exponents, squares) or linear:
-            linear = _settle(
-                state, P, exponents, drive[2 * plane :], bias[2 * plane :], exponent
-            )
+            linear = _settle(state, P, exponents, drive[2 * plane :], bias[2 * plane :], exponent)
         if linear:
             _start(bias, P, exponent, start)
             _to_3_gates(state, W, n, R, t % 2, start, gates)

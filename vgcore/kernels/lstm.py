@@ -122,7 +122,7 @@ def _lstm_forward(
 def _lstm_backward(rows: GateRows, n_steps: int) -> None:
     """Carry the gradient in `rows.state` back over n_steps steps.
 
-    squares[0] takes its square norm at each lag, squares[1] that of the gradient of the gates there.
+    squares[0] takes its square norm at each lag, squares[1] that of the gradient of the gates.
     """
     W, delta, vectors, exponent = rows.W, rows.state, rows.vectors, rows.exponent
     P, R = rows.sizes[1], exponent.size

@@ -197,7 +197,7 @@ class _Code:
 def _fold_masks(lanes: int, size: int, near: int) -> list[list[int]]:
     """Return which lanes of two vectors to add to halve their groups of 2 `size` lanes.
 
-    All groups of the first vector come first, or, where they are shorter, those within `near` lanes.
+    Groups of the first vector come first: all, or where they are short those of each `near` lanes.
     """
     span = lanes if size >= near else near
     return [
