@@ -28,6 +28,7 @@ from vgcore.kernels.vectors import (
     _Code,
     _int,
     _routine,
+    _square,
     _tree,
     aligned_zeros,
     padded,
@@ -442,6 +443,47 @@ def quarters_zeros(n: int, dtype: npt.DTypeLike) -> Array:
     return aligned_zeros((P // size * P, size), dtype)
 
 
+def _write_turn(
+    code: _Code,
+    W: ir.Value,
+    _W_rows: ir.Value,
+    m: ir.Value,
+    first: ir.Value,
+    out: ir.Value,
+    _out_rows: ir.Value,
+    out_size: ir.Value,
+    line: ir.Value,
+    place: ir.Value,
+) -> None:
+    """Write out[line + i, place + lane] = W[first + lane, i] for all lanes and i < m."""
+    builder = code.builder
+    sources = [
+        code.at(W, builder.mul(builder.add(first, _int(lane)), m)) for lane in range(code.lanes)
+    ]
+    target = code.at(out, builder.mul(line, out_size), place)
+    with code.rolled(_int(0), m) as i:
+        vector = ir.Constant(code.vector, ir.Undefined)
+        for lane, source in enumerate(sources):
+            entry = builder.load(code.at(source, i))
+            vector = builder.insert_element(vector, entry, ir.Constant(ir.IntType(32), lane))
+        code.store(vector, code.vectors(code.at(target, builder.mul(i, out_size))))
+    builder.ret_void()
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def _turn(W: Array, first: int, out: Array, line: int, place: int) -> None:
+        lanes = BYTES // out.itemsize
+        out[line : line + W.shape[1], place : place + lanes] = W[first : first + lanes].T
+
+else:
+
+    @intrinsic
+    def _turn(typingctx: Any, W: Any, first: Any, out: Any, line: Any, place: Any) -> Any:
+        """Set out[line + i, place + lane] = W[first + lane, i], a vector of rows of W (n, m)."""
+        return _routine(_write_turn, (W, first, out, line, place), (2, 0, 2, 0, 0), returns=None)
+
+
 def _write_row_squares(
     code: _Code,
     x: ir.Value,
@@ -454,23 +496,29 @@ def _write_row_squares(
     builder = code.builder
     x, width = code.vectors(x), code.width(P)
     plane = builder.mul(R, width)
-    parts = builder.udiv(code.width(size), plane)
     outside = code.variable(_int(0))
     low, high = (ir.Constant(code.scalar, bound) for bound in _BOUNDS[code.align])
-    total = code.variable(code.zero)
-    with cgutils.for_range(builder, R) as row:
-        builder.store(code.zero, total)
-        with cgutils.for_range(builder, parts) as part:
-            first = builder.add(builder.mul(part.index, plane), builder.mul(row.index, width))
-            with cgutils.for_range(builder, width) as column:
-                value = code.load(x, first, column.index)
-                code.accumulate(total, value, value)
-        square = code.fold(builder.load(total), builder.fadd)
-        builder.store(square, code.at(squares, row.index))
+
+    def measured(row: ir.Value, square: ir.Value) -> None:
+        builder.store(square, code.at(squares, row))
         above = builder.fcmp_ordered(">=", square, low)
         inside = builder.and_(above, builder.fcmp_ordered("<=", square, high))
         out = builder.zext(builder.not_(inside), ir.IntType(64))
         builder.store(builder.or_(builder.load(outside), out), outside)
+
+    with builder.if_then(builder.icmp_signed("==", R, _int(1))):  # its parts are in one piece
+        measured(_int(0), _square(code, x, code.width(size)))
+        builder.ret(builder.load(outside))
+    parts = builder.udiv(code.width(size), plane)
+    total = code.variable(code.zero)
+    with code.rolled(_int(0), R) as row:
+        builder.store(code.zero, total)
+        with code.rolled(_int(0), parts) as part:
+            first = builder.add(builder.mul(part, plane), builder.mul(row, width))
+            with code.rolled(_int(0), width) as column:
+                value = code.load(x, first, column)
+                code.accumulate(total, value, value)
+        measured(row, code.fold(builder.load(total), builder.fadd))
     builder.ret(builder.load(outside))
 
 

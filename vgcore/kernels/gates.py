@@ -15,7 +15,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels.columns import _row_squares, gate_zeros
+from vgcore.kernels.columns import _row_squares, _turn, gate_zeros
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
     _NEAR,
@@ -117,12 +117,16 @@ def _pack_gates(W: Array, order: Integers, out: Array) -> None:
     panels = -(-n // (columns * lanes))
     lines = out.shape[0] // panels
     for g in range(gates):
-        for j in range(n):
-            vector, lane = j // lanes, j % lanes
-            panel, place = vector // columns, (vector % columns * gates + g) * lanes + lane
-            row, target = W[order[g] * n + j], out[panel * lines : (panel + 1) * lines]
-            for i in range(row.size):
-                target[i, place] = row[i]
+        for first in range(0, n, lanes):
+            panel, column = first // lanes // columns, first // lanes % columns
+            place = (column * gates + g) * lanes
+            if first + lanes <= n:
+                _turn(W, order[g] * n + first, out, panel * lines, place)
+            else:
+                for lane in range(n - first):
+                    row = W[order[g] * n + first + lane]
+                    for i in range(row.size):
+                        out[panel * lines + i, place + lane] = row[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
