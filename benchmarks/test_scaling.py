@@ -57,3 +57,31 @@ def test_study(benchmark):
     benchmark.group = "a whole study"
     found = benchmark.pedantic(processes.stages, args=(1 if benchmark.disabled else 4,), rounds=1)
     benchmark.extra_info.update(found)
+
+
+@pytest.mark.parametrize("n_draws", [100_000, 1_000_000])
+def test_memory(benchmark, n_draws):
+    """A study with its tables and its report: `peak_bytes` should stay below 600 MB."""
+    benchmark.group = "memory, a study of N=16, T=50 with its report"
+    if benchmark.disabled:
+        n_draws //= 10_000
+    found = benchmark.pedantic(processes.run, args=("whole", str(n_draws)), rounds=1)
+    benchmark.extra_info.update(found)
+
+
+def test_plan(benchmark):
+    """Plan 50,000 conditions: see `reading` and `planning`, seconds of a core."""
+    benchmark.group = "planning"
+    n_conditions = 500 if benchmark.disabled else 50_000
+    found = benchmark.pedantic(processes.run, args=("planned", str(n_conditions)), rounds=1)
+    benchmark.extra_info.update(found)
+    assert found["conditions"] == n_conditions
+
+
+def test_two_workers(benchmark):
+    """Two workers against one, in turns: see `ratios`, which two free cores bring near 2."""
+    benchmark.group = "two workers"
+    found = benchmark.pedantic(
+        processes.run, args=("workers", "1" if benchmark.disabled else "9"), rounds=1
+    )
+    benchmark.extra_info.update(found)

@@ -15,7 +15,7 @@ from numba import njit
 
 import vgcore as vg
 from vgcore.activations import ACTIVATIONS
-from vgcore.cells import normal_block
+from vgcore.draws import normal_block
 from vgcore.initializers import INITIALIZERS
 from vgcore.kernels.activate import _activate, _chain
 from vgcore.kernels.elementary import _log_one

@@ -168,6 +168,8 @@ def fake_measure(condition, settings, seed, start, stop):
             "event": np.where(rate < 0, "vanish", "censored"),
             "growing": rate > 0,
             "rho": np.full(len(draw), condition.spectral_radius),
+            "cosine": np.ones(len(draw)),
+            "log_kept": np.zeros(len(draw)),
             "log_norm_end": rate * condition.n_steps,
         },
         {

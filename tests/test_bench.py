@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -357,7 +358,7 @@ def full_extra():
             "atlas": {"cold": 20.0, "warm": [1.5]},
         },
         "study": {
-            "draws": 4, "seconds": 5.0, "workers": 2, "writing": 0.1, "kernels": 0.85,
+            "draws": 4, "seconds": 5.0, "workers": 2, "kernels": 0.85,
             "spent": {"gradient_profile": 8.5, "waiting for work": 1.5},
         },
     }  # fmt: skip
@@ -403,10 +404,12 @@ def test_work_units_count_trajectories():
 
 
 def test_stages_are_names_in_the_study():
-    from vgcore.study import engines, measure
+    from vgcore import remedies
+    from vgcore.study import measure, worker
 
     assert all(callable(getattr(measure, name)) for name in child.STAGES)
-    assert callable(engines._measure_chunk)
+    assert all(callable(getattr(remedies, name)) for name in child.REMEDIES)
+    assert all(callable(getattr(worker, name)) for name in ("encode", "write_files", "_measured"))
     assert set(child.KERNELS) <= set(child.STAGES)
 
 
@@ -477,8 +480,9 @@ def test_two_checkouts_are_timed_in_turns(tmp_path):
     other = tmp_path / "other" / "vgcore"
     other.mkdir(parents=True)
     root = child.Path(child.__file__).parents[1]
-    for name in ("errors", "checks", "streams", "stats", "_typing", "environment", "_version"):
-        (other / f"{name}.py").write_text((root / f"{name}.py").read_text())
+    for name in ("errors", "checks", "streams", "_typing", "environment", "_version"):
+        shutil.copy(root / f"{name}.py", other)
+    shutil.copytree(root / "stats", other / "stats")
     (other / "__init__.py").write_text(
         textwrap.dedent(
             """

@@ -146,8 +146,8 @@ def test_leak_1_is_the_vanilla_network(activation, gain):
 @pytest.mark.parametrize("gain", [0.05, 20.0])
 def test_linear_leaky_units_have_the_rate_of_their_matrix(gain, dtype):
     """(1 - a) I + a W over 1,000 steps, where states and gradients leave the range of floats."""
-    W = gain * vg.draw_weights("orthogonal", 2, 8, rng=1)
-    W = 0.5 * (W + W.transpose(0, 2, 1)) + 2 * gain * np.eye(8)  # symmetric, positive
+    Q = vg.draw_weights("orthogonal", 2, 8, rng=1)
+    W = gain * (Q * np.linspace(0.5, 3.0, 8)) @ Q.transpose(0, 2, 1)  # symmetric, positive
     cell = vg.LeakyRNN(W.astype(dtype), activation="linear", leak=0.5)
     found = vg.gradient_profile(cell, 1000, rng=2)
     rho = np.abs(np.linalg.eigvalsh(0.5 * np.eye(8) + 0.5 * cell.W_rec.astype(float))).max(axis=1)

@@ -50,7 +50,7 @@ def smoke(tmp_path_factory):
 
 def test_help_names_every_verb(tmp_path):
     text = vgcore("--help", cwd=tmp_path)
-    for verb in ("run", "report", "bench", "selftest", "studies", "env"):
+    for verb in ("run", "report", "replay", "merge", "demo", "bench", "selftest", "studies", "env"):
         assert verb in text
         assert "Usage" in vgcore(verb, "--help", cwd=tmp_path)
 
@@ -195,3 +195,24 @@ def test_every_public_name_can_be_had_and_has_a_docstring():
         assert name == "__version__" or (value.__doc__ or "").strip()
     with pytest.raises(AttributeError, match="no attribute 'gradient_profil'"):
         _ = vg.gradient_profil
+
+
+def test_replay_says_whether_the_values_are_the_same(smoke):
+    folder = smoke / "reports" / "smoke"
+    said = vgcore("replay", folder, cwd=smoke)
+    assert "values are identical to the bit" in said
+    assert "finished run" in vgcore("replay", folder, cwd=smoke, code=1)
+
+    changed = smoke / "reports" / "smoke-replay" / "summary.csv"
+    table = pd.read_csv(changed)
+    table.loc[0, "horizon"] += 1
+    table.to_csv(changed, index=False)
+    arguments = ("replay", folder, "--against", changed.parent)
+    done = subprocess.run(
+        [sys.executable, "-m", "vgcore", *map(str, arguments), "--json"],
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["same"]) == (1, False)
+    assert [t["different"] for t in found["tables"]] == [1, 0, 0]

@@ -10,7 +10,6 @@ import runpy
 from pathlib import Path
 
 import matplotlib as mpl
-import pandas as pd
 import pytest
 
 import vgcore as vg
@@ -55,9 +54,10 @@ def test_the_first_minute_of_the_readme_runs():
 
 def test_the_readmes_study_loads(tmp_path):
     text = (ROOT / "README.md").read_text()
-    (study,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "mine.toml").write_text(study)
-    assert vg.load_study(tmp_path / "mine.toml").name == "mine"
+    study, more, rule = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    for content in (study, study + more, rule + study.replace("n_draws", "# n_draws")):
+        (tmp_path / "mine.toml").write_text(content)
+        assert vg.load_study(tmp_path / "mine.toml").name == "mine"
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
@@ -74,17 +74,16 @@ def test_the_readme_states_the_atlas_as_it_is():
     assert f"{planned.n_conditions:,} conditions, {planned.n_draws:,} random networks" in text
 
 
-def test_the_readmes_numbers_are_those_of_the_committed_report():
-    summary = pd.read_csv(ROOT / "reports" / "atlas" / "summary.csv")
-    text = (ROOT / "README.md").read_text()
-    rows = summary[summary["slices"].str.split(", ").map(lambda names: "initializers" in names)]
-    at = rows[rows["spectral_radius"] == 0.9]
-    assert f"{at['horizon'].min():.0f} to {at['horizon'].max():.0f} steps" in text
-    assert set(rows["n"]) == {100}
-    for init, radius in [("orthogonal", 1.2), ("gaussian", 1.4)]:
-        rates = rows[rows["init"] == init].set_index("spectral_radius")["rate"]
-        assert f"near {'radius ' if init == 'orthogonal' else ''}{radius}" in text
-        assert rates[rates.index < radius].max() < 0 < rates[rates.index > radius].min()
+def test_the_readmes_numbers_are_those_of_the_committed_demo():
+    found = json.loads((ROOT / "reports" / "demo" / "decay.json").read_text())
+    assert found["study_digest"] == vg.load_study("demo").digest
+    horizon = {cell["cell"]: cell["horizon"] for cell in found["cells"]}
+    rnn, gru, lstm = (f"{horizon[name]:.0f}" for name in ("RNN", "GRU", "LSTM"))
+    one, two = (f"{horizon[f'LSTM, forget bias {bias}']:.0f}" for bias in (1, 2))
+    assert horizon["LSTM, forget bias 3"] is None
+    text = " ".join((ROOT / "README.md").read_text().split())
+    assert f"lose all but 1/1000 within {rnn}, {gru} and {lstm} steps" in text
+    assert f"carries the LSTM to {one}, {two} and beyond {found['n_steps']}" in text
 
 
 def test_the_committed_report_is_of_this_version_and_study():

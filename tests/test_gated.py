@@ -133,11 +133,6 @@ BAD = [
     (lambda: vg.LSTM.draw(1, 2, forget_bias=1, chrono=9), ValueError, "both given"),
     (lambda: vg.GRU.draw(1, 2, update_bias=1, chrono=9), ValueError, "both given"),
     (lambda: vg.LSTM.draw(1, 2, chrono=2), ValueError, "chrono: found 2.0, expected"),
-    (
-        lambda: vg.LSTM.draw(1, 2, n_inputs=1, input_variance=1.0),
-        ValueError,
-        "init 'torch' has a law",
-    ),
     (lambda: vg.LSTM.draw(1, 2, init="orthogonl"), ValueError, "did you mean 'orthogonal'"),
     (lambda: vg.LSTM.draw(0, 2), ValueError, "n_draws: found 0"),
     (lambda: vg.LSTM.draw(1, 2).gate("z", np.zeros((1, 8))), ValueError, "name: 'z' is not known"),

@@ -17,9 +17,10 @@ OWN_GAIN = {
     "gaussian": 1.0, "uniform": 1.0, "xavier_normal": 1.0, "xavier_uniform": 1.0,
     "kaiming_normal": 2**0.5, "kaiming_uniform": 2**0.5, "lecun_normal": 1.0, "orthogonal": 1.0,
     "identity": 1.0, "sparse": 1.0, "antisymmetric": 1.0, "critical": 1.0,
+    "torch": 3**-0.5,
 }  # fmt: skip
 NORMAL = ["gaussian", "xavier_normal", "kaiming_normal", "lecun_normal", "critical"]
-UNIFORM = ["uniform", "xavier_uniform", "kaiming_uniform"]
+UNIFORM = ["uniform", "xavier_uniform", "kaiming_uniform", "torch"]
 
 
 def test_the_table_holds_every_law_of_the_design():

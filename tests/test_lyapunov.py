@@ -126,7 +126,8 @@ def test_units_so_saturated_that_their_slopes_vanish_give_minus_infinity(gain):
     found = vg.lyapunov_exponents(cell, 6, initial_state=x0, rng=1)
     for d in range(3):
         states = naive.rnn_states(cell.W_rec[d], None, 0.0, "tanh", None, x0[d], 6)
-        alive = min((np.abs(x) < 350.0).sum() for x in states[:-1])
+        # the slope 4 exp(-2 |x|) of the last subnormal number
+        alive = min((np.abs(x) < 373.0).sum() for x in states[:-1])
         assert np.isfinite(found[d]).sum() <= alive
         assert not np.isnan(found[d]).any()
 

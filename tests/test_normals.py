@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from vgcore.cells import normal_block
+from vgcore.draws import Draws, normal_block
 from vgcore.kernels.normals import _normal_lane, _normal_pair, _philox
 from vgcore.streams import Purpose, Streams
 
@@ -94,10 +94,10 @@ def test_a_draw_does_not_depend_on_its_block():
 def test_a_longer_stream_begins_alike():
     key, stream = np.uint64(3), np.uint64(4)
     whole = np.empty(101)
-    _normal_lane(key, stream, whole)
+    _normal_lane(key, stream, np.uint64(0), whole)
     for n in range(101):
         part = np.empty(n)
-        _normal_lane(key, stream, part)
+        _normal_lane(key, stream, np.uint64(0), part)
         assert (part == whole[:n]).all()
 
 
@@ -117,3 +117,37 @@ def test_a_few_numbers_stay_what_they_are():
     """So that a study is the same from version to version."""
     found = normal_block(Streams((1, 2)), Purpose.INPUTS, range(7, 8), (4,))[0]
     np.testing.assert_allclose(found, EXPECTED, rtol=1e-14)
+
+
+def test_numbers_taken_one_after_another_do_not_overlap():
+    streams = Streams.from_rng(2)
+    numbers = Draws(streams, Purpose.WEIGHTS, range(4))
+    first, second = numbers.uniform(3), numbers.normal(2, 2)
+    third = numbers.uniform(5)
+    # an odd count takes a whole pair, so that what follows is at a place of its own
+    whole = Draws(streams, Purpose.WEIGHTS, range(4)).uniform(20)
+    np.testing.assert_array_equal(first, whole[:, :3])
+    np.testing.assert_array_equal(third, whole[:, 8:13])
+    assert second.shape == (4, 2, 2)
+    normals = Draws(streams, Purpose.WEIGHTS, range(4)).normal(8)
+    np.testing.assert_array_equal(second.reshape(4, 4), normals[:, 4:])
+
+
+def test_uniform_numbers_are_uniform_inside_the_unit_interval():
+    x = Draws(Streams.from_rng(6), Purpose.WEIGHTS, range(200)).uniform(999)
+    assert 0 < x.min() < 1e-4
+    assert 1 - 1e-4 < x.max() < 1
+    assert stats.kstest(x.ravel(), "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(x[:, :-1].ravel(), x[:, 1:].ravel())[0, 1]) < 0.01
+    assert abs(np.corrcoef(x[:-1].ravel(), x[1:].ravel())[0, 1]) < 0.01
+
+
+def test_numbers_do_not_depend_on_threads_or_the_range_of_draws():
+    streams = Streams.from_rng(7)
+    for make in (Draws.normal, Draws.uniform):
+        whole = make(Draws(streams, Purpose.WEIGHTS, range(50), 1), 7, 3)
+        np.testing.assert_array_equal(
+            whole, make(Draws(streams, Purpose.WEIGHTS, range(50), 3), 7, 3)
+        )
+        part = make(Draws(streams, Purpose.WEIGHTS, range(20, 23)), 7, 3)
+        np.testing.assert_array_equal(whole[20:23], part)

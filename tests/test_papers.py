@@ -9,12 +9,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from vgcore import papers
 from vgcore.papers import coverage, page
-from vgcore.papers.table import CLAIMS, bootstrap, exact, mean, seed_of, verdict, violations
+from vgcore.papers.table import CLAIMS, bootstrap, exact, seed_of, verdict, violations
 from vgcore.profile import GradientProfile
-from vgcore.stats import Estimate
+from vgcore.stats import Estimate, mean
 
 CHEAP = ["bengio-latching", "le-irnn", "zucchet-growth"]
 
@@ -116,3 +117,30 @@ def test_first_passages_of_the_lattice_walk_are_those_of_simulation():
     lag, censored = coverage._horizons(rng, 20_000)
     for t in (6, 7, 20, 45):
         assert np.mean((lag > t) | censored) == pytest.approx(coverage._SURVIVAL[t], abs=0.015)
+
+
+def test_attainable_coverage_of_a_stepped_median_is_that_of_exact_tails():
+    """Survivors of 100 at the two times about the median, with log-log intervals of their share."""
+    m = int(coverage._MEDIAN_HORIZON)
+    k = np.arange(1, 100)
+    S = k / 100
+    half = 1.96 * np.sqrt((1 - S) / (100 * S * np.log(S) ** 2))
+    low, high = S ** np.exp(half), S ** np.exp(-half)
+    late = stats.binom.pmf(k, 100, coverage._SURVIVAL[m])[low > 0.5].sum()
+    early = stats.binom.pmf(k, 100, coverage._SURVIVAL[m - 1])[high <= 0.5].sum()
+    assert 1 - late - early == pytest.approx(coverage._STEPPED, abs=0.005)
+
+
+def test_coverage_is_judged_about_what_is_attainable(monkeypatch):
+    def of(share, attainable):
+        case = coverage._Case("one", "test", 4000, lambda rng: np.arange(4000) < share * 4000,
+                              "why", attainable)  # fmt: skip
+        monkeypatch.setattr(coverage, "CASES", [case])
+        return coverage.measure(0)[0]
+
+    assert of(0.95, 0.95).verdict == "within 93 to 97 %"
+    assert not of(0.95, 0.95).explained
+    assert of(0.98, 0.95).verdict == "outside 93 to 97 %"
+    assert of(0.98, 0.98).verdict == "within 96 to 100 %"
+    assert of(0.98, 0.98).explained
+    assert of(0.968, 0.95).verdict == "not resolvable at this size"

@@ -157,3 +157,27 @@ def test_profile_equals_autograd(activation):
     np.testing.assert_allclose(np.exp(found.log_norm[0, 0]), norms, rtol=1e-9)
     terms = [float(torch.linalg.vector_norm(used.grad)) for used in reversed(copies)]
     np.testing.assert_allclose(np.exp(found.log_contribution[0, 0, :-1]), terms, rtol=1e-9)
+
+
+def test_a_leaky_cell_of_leak_one_is_the_rnn_of_torch():
+    """The README's way to take a torch.nn.RNN over: gradients at its state h."""
+    require("torch")
+    import torch
+
+    n, n_steps = 20, 30
+    module = torch.nn.RNN(3, n, dtype=torch.float64)
+    names = ("weight_hh_l0", "weight_ih_l0", "bias_ih_l0", "bias_hh_l0")
+    W_hh, W_ih, b_ih, b_hh = (getattr(module, name).detach() for name in names)
+    cell = vg.LeakyRNN(W_hh.numpy()[None], W_ih.numpy()[None], (b_ih + b_hh).numpy()[None])
+    rng = np.random.default_rng(0)
+    u, h0, v = (rng.standard_normal(shape) for shape in ((n_steps, 3), (n,), (n,)))
+    states = [torch.from_numpy(h0).requires_grad_()]
+    for step in torch.from_numpy(u):
+        _, h = module(step[None], states[-1][None])
+        h.retain_grad()
+        states.append(h[0])
+        states[-1].retain_grad()
+    (torch.from_numpy(v) @ states[-1]).backward()
+    found = vg.gradient_profile(cell, n_steps, inputs=u, initial_state=h0, loss_gradient=v)
+    norms = [float(torch.linalg.vector_norm(state.grad)) for state in reversed(states)]
+    np.testing.assert_allclose(np.exp(found.log_norm[0, 0]), norms, rtol=1e-9)

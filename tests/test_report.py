@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +16,7 @@ import pandas as pd
 import pytest
 
 from vgcore import stats
-from vgcore.report import _parts, text, write_report
+from vgcore.report import _parts, cite, text, write_report
 from vgcore.study.config import Study
 from vgcore.study.plan import conditions_table, slices_table
 
@@ -70,6 +74,8 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
                     "event": event,
                     "growing": rate > 0,
                     "rho": scale,
+                    "cosine": 1.0,
+                    "log_kept": 0.0,
                     "log_norm_end": log_norm[:, -1],
                 }
             )
@@ -85,7 +91,7 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
                 }
             )
         )
-    return SimpleNamespace(
+    found = SimpleNamespace(
         study=study,
         conditions=conditions,
         slices=slices,
@@ -95,6 +101,8 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
         or {"study_digest": study.digest, "command": "vgcore run it", "versions": {"numpy": "2"}},
         complete=True,
     )
+    found.curves = lambda wanted: found.profiles[found.profiles["condition"].isin(wanted)]
+    return found
 
 
 def small_study(**changes: Any) -> Study:
@@ -176,7 +184,7 @@ def test_report_writes_page_markdown_table_and_figures(written: Any) -> None:
         f"{s}-{k}"
         for s in ("initializers", "activations")
         for k in ("decay", "rate", "phase", "horizon", "share")
-    }
+    } | {"calibration"}
     for suffix in ("svg", "png"):
         assert {f.stem for f in (written.out / "figures").glob(f"*.{suffix}")} == stems
     assert len(written.summary) == len(written.results.conditions)
@@ -188,7 +196,7 @@ def test_page_asks_for_nothing_beyond_itself(written: Any) -> None:
             target = attributes.get(name)
             if target is not None:
                 assert target.startswith(("data:", "#")), (tag, name, target[:60])
-    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in written.page.tags}
+    assert not {"link", "iframe", "object"} & {tag for tag, _ in written.page.tags}
     style = re.search(r"<style>(.*?)</style>", written.html, re.DOTALL)
     assert style is not None
     assert not re.search(r"url\(|@import", style[1])
@@ -201,7 +209,7 @@ def test_every_link_inside_the_page_has_its_target(written: Any) -> None:
 
 def test_every_image_has_words_and_a_sample_size(written: Any) -> None:
     images = written.page.of("img")
-    assert len(images) == 10
+    assert len(images) == 11  # five a slice, and the calibration
     assert all(len(image["alt"] or "") > 30 for image in images)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", written.html, re.DOTALL)
     assert all("n = 40" in caption and "How to read it" in caption for caption in captions)
@@ -209,7 +217,7 @@ def test_every_image_has_words_and_a_sample_size(written: Any) -> None:
 
 def test_markdown_links_lead_to_files(written: Any) -> None:
     links = re.findall(r"\]\(([^)]+)\)", written.markdown)
-    assert len(links) == 21
+    assert len(links) == 23
     assert all((written.out / link).is_file() for link in links)
 
 
@@ -336,7 +344,8 @@ def test_text_of_a_study_is_escaped(tmp_path: Any) -> None:
     results = simulate(study, manifest={"command": HOSTILE, "versions": {"<b>": "<i>"}})
     path = write_report(results, tmp_path)
     page = Page(path.read_text("utf-8"))
-    assert not {"script", "b", "i"} & {tag for tag, _ in page.tags}
+    assert not {"b", "i"} & {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 1  # our own
     assert page.text.count("<script>alert('x')</script>") >= 4
     markdown = (tmp_path / "report.md").read_text("utf-8")
     assert "<script" not in markdown
@@ -420,3 +429,31 @@ def test_the_same_results_give_the_same_bytes(written: Any, tmp_path: Any) -> No
     for path in written.out.rglob("*.*"):
         again = tmp_path / path.relative_to(written.out)
         assert again.read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_script_of_a_page_is_the_one_its_policy_allows(written: Any) -> None:
+    script = re.search(r"<script>(.*)</script>", written.html, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html.unescape(written.html)
+
+
+def test_latex_and_bibtex_are_escaped_and_name_the_version() -> None:
+    table = (["a_b", "50 %"], [["x & y", "\N{MINUS SIGN}1 > \\n"]])
+    assert cite.latex_table("A # caption", table).splitlines()[1:7] == [
+        r"\caption{A \# caption}",
+        r"\begin{tabular}{ll}",
+        r"\toprule",
+        r"a\_b & 50 \% \\",
+        r"\midrule",
+        r"x \& y & $-$1 \textgreater{} \textbackslash{}n \\",
+    ]
+    entry = cite.bibtex(
+        {"versions": {"vgcore": "9.1"}, "created": "2031-01-01", "git_commit": "ab"}
+    )
+    assert "version = {9.1}" in entry
+    assert "year = {2031}" in entry
+    assert "note = {commit ab}" in entry
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text("utf-8")
+    assert f'title: "{cite.TITLE}"' in citation
+    assert f'name: "{cite.AUTHOR}"' in citation

@@ -60,6 +60,12 @@ MUTANTS = {
         "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
         "0.5 * out_log_norm[lag]", "60 factors",
     ),
+    "input at a scale of its own": (
+        "kernels/rnn.py", "return bool(_max_abs(rows.drive) != 0.0)", "return False", "driven",
+    ),
+    "Jacobian of the LSTM without its output gate": (
+        "kernels/lstm.py", "h_of_c * c + to_o * W[3 * n + r, i]", "h_of_c * c", "LSTM: dx_T",
+    ),
     "clipping does not shrink": (
         "kernels/clipping.py", "out[1], out[3] = log_threshold, 1.0",
         "out[1], out[3] = log_norm, 1.0", "clipping by norm",
@@ -80,7 +86,7 @@ MUTANTS = {
         "@_law()\ndef _kaiming_uniform", "kaiming_uniform: mean",
     ),
     "uniform of variance 1 / 3": (
-        "initializers.py", "* (3.0 / n) ** 0.5", "* (1.0 / n) ** 0.5", "uniform: mean",
+        "initializers.py", "(12.0 / n) ** 0.5", "(4.0 / n) ** 0.5", "uniform: mean",
     ),
     "half a degree of freedom in the rate": (
         "profile.py", "lags = np.arange(length + 1) - length / 2",
@@ -94,7 +100,7 @@ MUTANTS = {
         "self.log_norm[:, :, 1].mean(axis=1) > 0.0", "growing",
     ),
     "normal numbers that repeat": (
-        "kernels/normals.py", "place = np.uint64(j)", "place = np.uint64(j // 2)",
+        "kernels/normals.py", "place + np.uint64(j)", "place + np.uint64(j // 2)",
         "normal numbers",
     ),
     "LSTM with gates i and f swapped": (
@@ -148,6 +154,7 @@ def test_wrong_code_is_caught(tmp_path, name):
 @pytest.mark.slow
 def test_a_compiled_wrong_kernel_is_caught(tmp_path):
     file, old, new, only = MUTANTS["transposed W"]
+    only += " units: gradient"  # one kernel to compile
     code, found = selftest_in(mutated(tmp_path, file, old, new), "--only", only, jit=True)
     assert code == 1
     assert "RNN of 20 units: gradient norm at every lag" in found["failed"]
@@ -221,6 +228,19 @@ def test_a_check_does_not_depend_on_the_others():
     together = selftest.run(seed=3, only="normal numbers")
     assert alone[0] in together
     assert selftest.run(seed=4, only="normal numbers: mean") != alone
+
+
+def test_two_processes_give_the_rows_of_one_in_order():
+    assert list(selftest.rows(2, "random", n_processes=2)) == selftest.run(2, "random")
+
+
+def test_what_ends_an_area_in_a_process_fails_its_checks_and_no_others(monkeypatch):
+    known = selftest.select("normal numbers: mean")
+    lost = Check("not known to the process", "elsewhere", False, lambda rng: None)
+    monkeypatch.setattr(selftest, "select", lambda only: [lost, *known])
+    first, second = selftest.rows(n_processes=2)
+    assert (first.passed, second.passed) == (False, True)
+    assert "not known to the process" in first.fault
 
 
 def test_an_unknown_area_is_refused_with_the_nearest():

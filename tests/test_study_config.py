@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import string
 import tomllib
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from vgcore.errors import StudyError
 from vgcore.study.config import MAX_CONDITIONS, Study, load_study, shipped_studies
+from vgcore.study.plan import estimate
 
 GOOD = {"name": "mine", "slice": [{"name": "one", "grid": {"spectral_radius": [0.9, 1.0]}}]}
 
@@ -156,7 +158,22 @@ def test_unknown_keys_get_the_nearest_valid_one():
         ("gain", None),
         ("input_variance", -0.1),
         ("dtype", "float16"),
-        ("cell", "lstm"),
+        ("cell", "lstn"),
+        ("cell", {"name": "lstm", "forget_bias": "1"}),
+        ("cell", {"name": "lstm", "forget": 1.0}),
+        ("cell", {"name": "lstm", "forget_bias": 1.0, "chrono": 100.0}),
+        ("cell", {"name": "leaky", "leak": 0.0}),
+        ("cell", {"name": "leaky", "density": 1.5}),
+        ("cell", {"forget_bias": 1.0}),
+        ("remedy", "truncate"),
+        ("remedy", 3),
+        ("remedy", {"name": "truncation", "k": 0}),
+        ("remedy", {"name": "truncation", "k": float("inf")}),
+        ("remedy", {"name": "clip_norm", "threshold": -1.0}),
+        ("remedy", {"name": "omega", "learning_rate": 0.0}),
+        ("remedy", {"name": "l2", "n_updates": -1}),
+        ("remedy", {"name": "orthogonal", "gain": 2.0}),
+        ("remedy", {"name": "gru", "chrono": 1.0}),
         ("law", [1]),
         ("law", {"nonzeros": float("nan")}),
         ("init", 3),
@@ -344,3 +361,62 @@ def test_a_byte_order_mark_of_an_editor_is_no_fault(tmp_path):
     text = '\ufeffname = "mine"\n[[slice]]\nname = "a"\n[slice.grid]\ngain = [1.0]\n'
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     assert load_study(tmp_path / "mine.toml").name == "mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes")
+def test_a_study_file_is_a_file_of_some_size(tmp_path):
+    endless, pipe, huge = (tmp_path / f"{name}.toml" for name in ("endless", "pipe", "huge"))
+    endless.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    huge.write_bytes(b"#" * (16 * 2**20 + 1))
+    for path in (endless, pipe, huge):
+        (tmp_path / "child.toml").write_text(f'extends = "{path}"\n')
+        for named in (path, tmp_path / "child.toml"):
+            with pytest.raises(StudyError, match=r"not a file|expected at most 16,777,216"):
+                load_study(named)
+
+
+WHOLE = Study.from_dict(
+    {
+        "name": "whole",
+        "precision": {"half_width": 0.01},
+        "slice": [
+            {
+                "name": "one",
+                "fixed": {"cell": {"name": "lstm", "forget_bias": 1.0}},
+                "grid": {"remedy": ["none", {"name": "gru"}], "gain": [0.5, 1.0]},
+            },
+            {"name": "two", "n_draws": 3, "grid": {"remedy": [{"name": "truncation", "k": 20}]}},
+        ],
+    }
+)
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    | st.sampled_from([10**9, 10**12, 10**400, 1e308, 5e-324, "../x", "as_drawn", "lstm", "none"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=4,
+)  # fmt: skip
+
+
+def _places(value, path=()):
+    if path:
+        yield path
+    if isinstance(value, (dict, list)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from _places(value[key], (*path, key))
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_an_edited_study_is_planned_or_refused(data):
+    edited = WHOLE.resolved()
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(list(_places(edited))))
+        inner = edited
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = data.draw(HOSTILE)
+    with contextlib.suppress(StudyError):
+        study = Study.from_dict(edited)
+        assert estimate(study).most_draws >= estimate(study).n_draws > 0
+        assert Study.from_dict(tomllib.loads(study.to_toml())) == study

@@ -67,19 +67,19 @@ def test_a_study_may_be_named_by_its_file(tmp_path):
 
 def test_measuring_runs_at_most_two_chunks_a_worker_ahead_of_the_store(tmp_path, monkeypatch):
     measured, stored = [], []
-    write = engines.Store.write
+    write = engines.Store.accept
 
     def measure(*arguments):
         measured.append(1)
         return fake_measure(*arguments)
 
-    def slow_write(store, chunk, tables):
+    def slow_write(store, delivery):
         time.sleep(0.02)
         assert len(measured) - len(stored) <= 4
-        write(store, chunk, tables)
-        stored.append(chunk.index)
+        write(store, delivery)
+        stored.append(delivery.part["chunk"])
 
-    monkeypatch.setattr(engines.Store, "write", slow_write)
+    monkeypatch.setattr(engines.Store, "accept", slow_write)
     run(tmp_path, measure, n_workers=2)
     assert len(stored) == 16
 

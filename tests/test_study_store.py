@@ -417,7 +417,7 @@ def test_manifest_that_is_none_is_refused(tmp_path, text, reason):
         (lambda m: m["parts"][0].pop("draws"), "part 0 has no draws"),
         (lambda m: m["parts"][0]["draws"].update(file="../../x"), "not the name of its file"),
         (lambda m: m["parts"][0]["draws"].update(file="/etc/passwd"), "not the name of its file"),
-        (lambda m: m["parts"][0]["draws"].pop("sha256"), "no size or checksum"),
+        (lambda m: m["parts"][0]["draws"].pop("sha256"), "has no checksum"),
     ],
 )
 def test_edited_manifest_is_refused(folder, change, reason):

@@ -288,6 +288,21 @@ def test_spectra_in_closed_form():
     assert (relu.exponent(p[3:]) == -np.inf).all()
 
 
+def test_spectra_of_many_networks_are_those_of_each():
+    g, v = np.array([[0.8], [1.3], [2.6]]), np.array([0.0, 0.4])
+    many = theory.lyapunov_spectrum("tanh", g, bias_variance=v)
+    asked = np.array([0.02, 0.4])[:, None, None]
+    for i, j in np.ndindex(3, 2):
+        one = theory.lyapunov_spectrum("tanh", g[i, 0], bias_variance=v[j])
+        for name in ("variance", "largest", "unstable_fraction", "entropy_rate",
+                     "kaplan_yorke_dimension"):  # fmt: skip
+            assert getattr(many, name)[i, j] == getattr(one, name)
+        for name in ("exponent", "fraction_above", "density"):
+            found = getattr(many, name)(asked)
+            assert found.shape == (2, 3, 2)
+            close(found[:, i, j], getattr(one, name)(asked.ravel()), rtol=1e-12)
+
+
 def test_numbers_of_chaotic_tanh_networks():
     for g, wanted in [(2.0, (0.1334, 0.01068, 0.2576)), (3.0, (0.1529, 0.02520, 0.2877))]:
         s = theory.lyapunov_spectrum("tanh", g)
@@ -385,6 +400,8 @@ def test_the_law_of_the_spectral_radius_is_a_distribution():
         assert (np.diff(p) >= -1e-13).all()
     one = stats.halfnorm.cdf(r)
     close(theory.spectral_radius_cdf(r, 1), one, atol=1e-13)
+    both = theory.spectral_radius_cdf(r[:, None], [1, 9], [1.0, 2.0])
+    close(both, np.stack([one, theory.spectral_radius_cdf(r / 2, 9)], axis=1), atol=1e-13)
     close(theory.expected_spectral_radius(1), np.sqrt(2 / np.pi), rtol=1e-10)
     close(theory.spectral_radius_deviation(1), np.sqrt(1 - 2 / np.pi), rtol=1e-9)
     above = integrate.quad(lambda r: 1 - theory.spectral_radius_cdf(r, 5), 0, 9, epsabs=1e-12)
@@ -483,6 +500,8 @@ def test_chrono_rates(t_max):
     close(rates[[0, -1]], [-np.log(2), np.log1p(-1 / t_max)], rtol=1e-8)
     close(law.cdf(rates), p, atol=1e-8)
     close(law.cdf([-5.0, 0.0]), [0.0, 1.0])
+    both = theory.chrono_rate([t_max, 3.0])
+    close(both.cdf(both.quantile(p[:, None]))[:, 0], p, atol=1e-8)
     close(law.quantile(0.5), np.median(theory.lstm_carry_rate(np.log([1.0, t_max / 2, t_max - 1]))))
 
 
@@ -503,6 +522,16 @@ def test_the_sufficient_bound_holds_and_is_far_from_the_edge():
     for name in NAMES:
         assert theory.pascanu_gain(name) <= 0.51 * theory.critical_gain(name)
         close(theory.pascanu_bound(name, 2 * theory.pascanu_gain(name)), 0.0, atol=1e-15)
+
+
+def test_the_gap_of_the_bound_is_that_to_the_rate():
+    g = np.array([0.4, 1.0, 7.0])
+    close(theory.pascanu_gap("linear", g), np.log(2.0), atol=1e-14)
+    for name in NAMES:
+        rate = theory.largest_exponent(name, g, bias_variance=0.3)
+        gap = theory.pascanu_gap(name, g, bias_variance=0.3)
+        close(theory.pascanu_bound(name, 2 * g) - gap, rate, atol=1e-12)
+        assert (gap >= np.log(2.0) - 1e-12).all()  # chi_1 is at most (g gamma)^2
 
 
 @given(rate=st.floats(-2.0, 2.0), k=st.integers(0, 60), t=st.integers(1, 60))
@@ -566,14 +595,14 @@ BAD = [
     (lambda: theory.gaussian_moments("tanh", -1), "variance: found -1"),
     (lambda: theory.gaussian_correlations("tanh", 0.0, 0.5), "variance: found 0, expected numbers"),
     (lambda: theory.gaussian_correlations("tanh", 1.0, 1.5), "correlation: found 1.5"),
-    (lambda: theory.lyapunov_spectrum("tanh", 0.0), "gain: found 0.0"),
+    (lambda: theory.lyapunov_spectrum("tanh", 0.0), "gain: found 0"),
     (lambda: theory.lyapunov_spectrum("tanh", 1.0).exponent(1.5), "fraction: found 1.5"),
     (lambda: theory.spectral_radius_cdf(-1.0, 5), "radius: found -1"),
     (lambda: theory.expected_spectral_radius(0), "n_hidden: found 0"),
     (lambda: theory.gaussian_exponents(3, 0.0), "gain: found 0, expected numbers above 0"),
     (lambda: theory.gaussian_log_norm(-1, 3), "n_steps: found -1"),
     (lambda: theory.memory_horizon(-1.0, 1.0), "eps: found 1, expected numbers below 1"),
-    (lambda: theory.chrono_rate(2.0), "t_max: found 2.0"),
+    (lambda: theory.chrono_rate(2.0), "t_max: found 2"),
     (lambda: theory.chrono_rate(9.0).quantile(2.0), "probability: found 2"),
     (lambda: theory.pascanu_bound("tanh", 0.0), "spectral_norm: found 0"),
     (lambda: theory.truncation_share(-1.0, 1, 0), "n_steps: found 0"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vgcore._version import __version__
 
 if TYPE_CHECKING:
-    from vgcore import remedies, theory
+    from vgcore import remedies, theory, training
     from vgcore.cells import RNN, LeakyRNN
     from vgcore.deep import DeepNet
     from vgcore.gated import GRU, LSTM
@@ -52,6 +52,7 @@ _HOME = {
     "run_study": "study",
     "spectral_radius": "spectrum",
     "theory": "theory",
+    "training": "training",
     "write_report": "report",
 }
 
@@ -77,6 +78,7 @@ __all__ = [
     "run_study",
     "spectral_radius",
     "theory",
+    "training",
     "write_report",
 ]
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import Cell, LeakyRNN
+from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.columns import quarters_zeros
@@ -83,15 +83,32 @@ def prepare(
 _Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Any]], int]
 
 
+def rows_of(
+    kind: type[Cell], n_hidden: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int
+) -> tuple[int, int, int]:
+    """How many draws, and trajectories of each, a cell's kernel carries side by side, and what it
+    keeps of them at each step, in bytes.
+    """
+    matrices, kept = _ROWS.get(kind, (1, 1))
+    D, K = 1, 1
+    if kind in _ROWS:
+        D, K = rows_side_by_side(n_hidden, dtype, n_trajectories, n_steps, matrices, kept)
+    return D, K, D * K * kept * padded(n_hidden, dtype) * dtype.itemsize
+
+
+# Matrices of a draw, and vectors kept of a step, of cells that have rows side by side.
+_ROWS: dict[type[Cell], tuple[int, int]] = {RNN: (1, 1), LSTM: (4, 6), GRU: (3, 4)}
+
+
 def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.bias]
-    sizes = {"gates": 4, "state": 2, "vectors": 20, "keep": 6}
+    sizes = {"state": 2, "vectors": 20}
     return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories, sizes)
 
 
 def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
-    sizes = {"gates": 3, "state": 1, "vectors": 16, "keep": 4}
+    sizes = {"state": 1, "vectors": 16}
     return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories, sizes)
 
 
@@ -105,14 +122,13 @@ def _gated(
     sizes: dict[str, int],
 ) -> _Prepared:
     n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
+    gates, kept = _ROWS[type(cell)]
     D, K = 1, 1
     if n_trajectories is not None:
-        D, K = rows_side_by_side(
-            n, dtype, n_trajectories, n_steps, matrices=sizes["gates"], kept=sizes["keep"]
-        )
+        D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
 
     def scratch() -> list[Any]:
-        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, **sizes)]
+        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, gates=gates, keep=kept, **sizes)]
 
     return batch, parameters, [order], scratch, D
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
+from vgcore.draws import normal_block, uniform_block
 from vgcore.initializers import draw_weights, scaled_block
-from vgcore.kernels.normals import _normal_batch
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -130,7 +129,7 @@ class RNN(_Dense):
         gain: float | None = None,
         spectral_radius: float | None = None,
         n_inputs: int = 0,
-        input_variance: float = 1.0,
+        input_variance: float | None = None,
         bias_variance: float = 0.0,
         activation: str = "tanh",
         dtype: str = "float64",
@@ -147,7 +146,8 @@ class RNN(_Dense):
             Input channels.
         input_variance
             What white inputs of variance 1 add to the variance of each pre-activation: W_in has
-            N(0, input_variance / n_inputs) entries.
+            N(0, input_variance / n_inputs) entries. Where None, 1; with init "torch", W_in and the
+            bias are then drawn as PyTorch does.
         bias_variance
             Biases are N(0, bias_variance); 0 means none.
         activation
@@ -160,7 +160,9 @@ class RNN(_Dense):
         RNN(n_draws=100, n_hidden=64, n_inputs=8, activation='tanh', dtype=float64)
         """
         streams = Streams.from_rng(rng)
-        W_in, bias = _drive(streams, n_draws, n_hidden, n_inputs, input_variance, bias_variance)
+        W_in, bias = _drive(
+            streams, init, n_draws, n_hidden, n_inputs, input_variance, bias_variance
+        )
         W_rec = draw_weights(
             init,
             n_draws,
@@ -234,7 +236,7 @@ class LeakyRNN(_Dense):
         density: float | None = None,
         leak: float = 1.0,
         n_inputs: int = 0,
-        input_variance: float = 1.0,
+        input_variance: float | None = None,
         bias_variance: float = 0.0,
         activation: str = "tanh",
         dtype: str = "float64",
@@ -272,7 +274,9 @@ class LeakyRNN(_Dense):
             n_hidden = checks.integer("n_hidden", n_hidden, least=1)
             init, law = "sparse", {"nonzeros": max(1, round(density * n_hidden))}
         streams = Streams.from_rng(rng)
-        W_in, bias = _drive(streams, n_draws, n_hidden, n_inputs, input_variance, bias_variance)
+        W_in, bias = _drive(
+            streams, init, n_draws, n_hidden, n_inputs, input_variance, bias_variance
+        )
         W_rec = draw_weights(
             init,
             n_draws,
@@ -288,25 +292,62 @@ class LeakyRNN(_Dense):
 
 def _drive(
     streams: Streams,
+    init: str,
     n_draws: int,
     n_hidden: int,
     n_inputs: int,
-    input_variance: float,
+    input_variance: float | None,
     bias_variance: float,
 ) -> tuple[Array | None, Array | None]:
-    """Gaussian input weights and biases; None where there are no inputs, or where all are zero."""
+    """Input weights and biases; None where there are no inputs, or where all are zero."""
     draws = range(checks.integer("n_draws", n_draws, least=1))
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
-    n_inputs = checks.integer("n_inputs", n_inputs)
-    in_std = checks.number("input_variance", input_variance, least=0.0) ** 0.5
+    variance = drive_variance(init, input_variance)
+    W_in, biases = drive_block(streams, draws, 1, n_hidden, n_inputs, variance)
     bias_std = checks.number("bias_variance", bias_variance, least=0.0) ** 0.5
-    W_in = bias = None
-    if n_inputs:
-        W_in = normal_block(streams, Purpose.INPUT_WEIGHTS, draws, (n_hidden, n_inputs))
-        W_in *= in_std * n_inputs**-0.5
+    bias = None if biases is None else biases.sum(axis=1)
     if bias_std:
+        if bias is not None:
+            raise ValueError(
+                f"bias_variance={bias_variance}: init 'torch' draws biases of its own; drop it, or "
+                "give an input_variance too"
+            )
         bias = bias_std * normal_block(streams, Purpose.BIAS, draws, (n_hidden,))
     return W_in, bias
+
+
+def drive_variance(init: str, input_variance: float | None) -> float | None:
+    """The input variance that is meant; None for PyTorch's law of input weights and biases."""
+    if input_variance is None:
+        return None if init == "torch" else 1.0
+    return checks.number("input_variance", input_variance, least=0.0)
+
+
+def drive_block(
+    streams: Streams,
+    draws: range,
+    n_blocks: int,
+    n_hidden: int,
+    n_inputs: int,
+    input_variance: float | None,
+) -> tuple[Array | None, Array | None]:
+    """Input weights (draws, n_blocks N, n_inputs), and two biases (draws, 2, n_blocks N).
+
+    Gaussian weights and no biases (None), or both by PyTorch's law where `input_variance` is None.
+    """
+    n_inputs = checks.integer("n_inputs", n_inputs)
+    height = n_blocks * n_hidden
+    W_in = biases = None
+    if input_variance is None:
+        bound = n_hidden**-0.5
+        biases = bound * uniform_block(streams, Purpose.BIAS, draws, (2, height))
+        if n_inputs:
+            shape = (height, n_inputs)
+            W_in = bound * uniform_block(streams, Purpose.INPUT_WEIGHTS, draws, shape)
+    elif n_inputs:
+        W_in = normal_block(streams, Purpose.INPUT_WEIGHTS, draws, (height, n_inputs))
+        W_in *= (input_variance / n_inputs) ** 0.5
+    return W_in, biases
 
 
 def recurrent_blocks(
@@ -325,22 +366,16 @@ def recurrent_blocks(
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
     out = np.empty((n_draws, n_blocks, n_hidden, n_hidden), checks.dtype("dtype", dtype))
     for block in range(n_blocks):
-        draws = range(block << 32, (block << 32) + n_draws)
+        draws = block_draws(block, range(n_draws))
         out[:, block] = scaled_block(
             init, draws, n_hidden, streams, law, gain, spectral_radius, out.dtype
         )
     return out
 
 
-def normal_block(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:
-    """Standard normal numbers, shape (len(draws), *shape), each draw from its own address.
-
-    Not those of `streams.at`, but from a kernel that is five times as fast.
-    """
-    out = np.empty((len(draws), math.prod(shape)))
-    key, salt = map(np.uint64, streams.key)
-    _normal_batch(key, salt, np.uint64(streams.address(purpose, draws.start)), out)
-    return out.reshape(len(draws), *shape)
+def block_draws(block: int, draws: range) -> range:
+    """Addresses of one of several matrices of these draws; those of the first are the draws."""
+    return range((block << 32) + draws.start, (block << 32) + draws.stop)
 
 
 def unit_loss_gradients(streams: Streams, draws: range, shape: tuple[int, ...]) -> Array:

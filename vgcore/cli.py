@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from vgcore.bench.compare import Change
+    from vgcore.replay import Replay
     from vgcore.selftest import Row
     from vgcore.study.plan import Estimate
     from vgcore.study.store import Results
@@ -31,7 +32,7 @@ class _Verbs(TyperGroup):
     """The verbs, with faults turned into one message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        from vgcore.errors import StoreError, StudyInterrupted
+        from vgcore.errors import StoreError, StudyInterrupted, WorkerError
 
         try:
             return super().invoke(ctx)
@@ -44,7 +45,7 @@ class _Verbs(TyperGroup):
             raise  # the reader of our output has gone; nothing to say
         except (ValueError, TypeError) as error:
             _fail(f"error: {error}", 2, error)
-        except (StoreError, OSError, FloatingPointError) as error:
+        except (StoreError, WorkerError, OSError, FloatingPointError) as error:
             _fail(f"error: {error}", 1, error)
         except MemoryError as error:
             _fail(f"error: not enough memory ({error}); choose smaller sizes", 1, error)
@@ -65,7 +66,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 StudyArgument = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="Name of a shipped study, or path of a TOML file; or: papers."
+        metavar="STUDY",
+        help="Name of a shipped study, or path of a TOML file.",
     ),
 ]
 Workers = Annotated[
@@ -92,29 +94,71 @@ def _root(
 
 @app.command()
 def run(
-    study: StudyArgument,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY",
+            help="Name of a shipped study, or path of a TOML file; or: papers, impacts, "
+            "impacts-full.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results. [default: reports/NAME]")
     ] = None,
     workers: Workers = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local (threads), process or dask. [default: local]")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, tcp://HOST:PORT.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Measure share I of N; see: vgcore merge.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be measured, and stop.")
     ] = False,
+    verify: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Check every part of a results folder.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
+    json_progress: Annotated[
+        bool, typer.Option("--json-progress", help="Progress as JSON lines on standard error.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Measure a study and write its report; goes on where an earlier run stopped.
 
-    `run papers` measures the scoreboard of papers: one row a claim of the literature.
+    `run papers` measures the scoreboard of papers: one row a claim of the literature. `run impacts`
+    trains nets, and measures what vanishing gradients do to learning; `impacts-full` takes hours.
     """
+    if verify is not None:
+        if study is not None:
+            raise ValueError("--verify takes a folder and no STUDY; drop the one or the other")
+        _verify(verify, as_json)
+        return
+    if study is None:
+        raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
+    if study in ("papers", "impacts", "impacts-full"):
+        choices = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
+        for option, given in choices.items():
+            if given is not None:
+                raise ValueError(f"{option}: found {given!r}, but {study} runs here; drop it")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return
-    from vgcore.study import load_study, run_study
+    if study in ("impacts", "impacts-full"):
+        _run_impacts(study, out or Path("reports") / study, workers, dry_run, as_json)
+        return
+    from vgcore.study import Progress, load_study, run_study
+    from vgcore.study.engines import parse_shard
     from vgcore.study.plan import estimate
 
     loaded = load_study(study)
-    folder = out or Path("reports") / loaded.name
+    name = loaded.name
+    if shard is not None:
+        name += "-{}-of-{}".format(*parse_shard(shard))
+    folder = out or Path("reports") / name
     if dry_run:
         from vgcore.study.measure import flops_per_second
 
@@ -122,11 +166,68 @@ def run(
         seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
-    results = run_study(loaded, folder, n_workers=workers, progress=not as_json)
+    progress = Progress("json" if json_progress else "off" if as_json else "auto")
+    results = run_study(
+        loaded,
+        folder,
+        engine=engine or ("local" if scheduler is None else "dask"),
+        n_workers=workers,
+        scheduler=scheduler,
+        shard=shard,
+        progress=progress,
+    )
     page = None
-    if report:
+    if report and results.complete:
         page = _write_report(results, folder)
-    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+    _print_outcome(folder, page, results, as_json)
+
+
+def _verify(folder: Path, as_json: bool) -> None:
+    """Say what each part of a folder is, one line a fault; 1 if a part is damaged."""
+    from collections import Counter
+
+    from vgcore.study import verify
+
+    findings = list(verify(folder))
+    counts = Counter(finding.state for finding in findings)
+    if as_json:
+        _print_json(
+            {
+                "out": str(folder),
+                "ok": not counts["damaged"],
+                "complete": counts["ok"] == len(findings),
+                "counts": dict(counts),
+                "parts": [finding.to_dict() for finding in findings],
+            }
+        )
+    else:
+        for finding in findings:
+            if finding.state in ("damaged", "unlisted"):
+                print(f"part {finding.part}: {finding.state}: {finding.text}")
+        states = ", ".join(f"{n} {state}" for state, n in counts.items())
+        print(f"{len(findings)} parts in {folder}: {states}")
+    if counts["damaged"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of shards.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the whole. [default: reports/NAME]")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="Write the report if nothing is missing.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Put shards of a study, measured with `run --shard`, together; 1 if parts are missing."""
+    from vgcore.study import load_results, merge
+
+    folder = out or Path("reports") / load_results(folders[0]).study.name
+    results = merge(folders, folder)
+    page = _write_report(results, folder) if report and results.complete else None
+    _print_outcome(folder, page, results, as_json)
+    if not results.complete:
+        raise typer.Exit(1)
 
 
 def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
@@ -149,6 +250,27 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
         print(f"{len(papers.CLAIMS)} claims in {folder}\nreport: {page}")
 
 
+def _run_impacts(
+    study: str, folder: Path, workers: int | None, dry_run: bool, as_json: bool
+) -> None:
+    """Measure what vanishing gradients do to learning."""
+    from vgcore import impacts
+    from vgcore.study.progress import Jobs
+
+    names = list(impacts.EXPERIMENTS)
+    if dry_run:
+        time = "some six minutes on two free cores" if study == "impacts" else "hours"
+        lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
+        print(json.dumps(names) if as_json else "\n".join(lines))
+        return
+    with Jobs(silent=as_json) as progress:
+        page = impacts.run(folder, study, n_threads=workers, tell=progress.tell)
+    if as_json:
+        _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
+    else:
+        print(f"{len(names)} experiments in {folder}\nreport: {page}")
+
+
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study's results.")],
@@ -160,7 +282,68 @@ def report(
 
     results = load_results(folder)
     page = _write_report(results, out or folder)
-    _print_outcome(folder, page, len(results.conditions), results.n_draws, as_json)
+    _print_outcome(folder, page, results, as_json)
+
+
+@app.command()
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of what was measured.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the second run. [default: DIR-replay]")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare with this run; measures nothing.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest relative difference of values that still agree.")
+    ] = 1e-6,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure again what DIR holds, and say of each value if it is the same; 1 if one is not.
+
+    DIR is what `vgcore run` or `vgcore demo` wrote. Where a value differs, the first run's interval
+    and what differs in versions, processor and source are named.
+    """
+    from vgcore import replay as replaying
+
+    if against is not None:
+        if out is not None:
+            raise ValueError("--against measures nothing; drop --out")
+        found = replaying.compare(folder, against, tolerance=tolerance)
+    else:
+        beside = folder.resolve() if folder.name in ("", "..") else folder
+        found = replaying.replay(
+            folder,
+            out or beside.with_name(f"{beside.name}-replay"),
+            n_workers=workers,
+            tolerance=tolerance,
+            tell=None if as_json else lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    if as_json:
+        folders = {"first": str(found.first), "second": str(found.second)}
+        found_all = dataclasses.asdict(found) | folders
+        _print_json({"same": found.same, "verdict": found.verdict, **found_all})
+    else:
+        print("\n".join(_replay_lines(found)))
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def _replay_lines(found: Replay) -> list[str]:
+    """Two runs compared: a line a table, the largest differences, what may have caused them."""
+    counts = ("identical", "within", "different", "missing")
+    heads = ("table", "identical", f"within {found.tolerance:g}", "different", "in one run only")
+    rows: list[tuple[str, ...]] = [heads]
+    rows += [(t.table, *(f"{getattr(t, name):,}" for name in counts)) for t in found.tables]
+    lines = _aligned(rows, str.rjust)
+    for one in found.tables:
+        lines += [f"{one.table}: {example}" for example in one.examples]
+    if found.origins:
+        lines += [f"{key}: {first} -> {second}" for key, (first, second) in found.origins.items()]
+    else:
+        lines.append("versions, processor and source are the same")
+    return [*lines, f"{found.first} and {found.second}: {found.verdict}"]
 
 
 @studies_app.callback()
@@ -196,14 +379,37 @@ def studies(context: typer.Context, as_json: Json = False) -> None:
 
 @studies_app.command("show")
 def show_study(study: StudyArgument, as_json: Json = False) -> None:
-    """Print one study with all defaults filled in."""
+    """Print one study with all defaults filled in, and what its cells, laws and remedies are."""
     from vgcore.study import load_study
+    from vgcore.study.plan import glossary
 
     loaded = load_study(study)
     if as_json:
         _print_json(loaded.resolved())
-    else:
-        print(loaded.to_toml(), end="")
+        return
+    print(loaded.to_toml())
+    for name, sentence in glossary(loaded).items():
+        print(f"# {name}: {sentence}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of what is written.")] = Path("reports/demo"),
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what the default cells of PyTorch remember: a table, a figure and a paragraph."""
+    from vgcore import demo as demonstration
+    from vgcore.report.text import horizon_text, rate_text
+
+    found = demonstration.run(out, n_workers=workers, progress=not as_json)
+    if as_json:
+        _print_json(json.loads((out / "decay.json").read_text()))
+        return
+    rows = [("cell", "steps to 1/1000", "rate, nats a step")]
+    rows += [(r["series"], horizon_text(r), rate_text(r)) for r in found.table.to_dict("records")]
+    print("\n".join(_aligned(rows, str.ljust)))
+    print(f"\n{found.paragraph}\n\nfigure: {out / 'decay.png'}")
 
 
 @app.command()
@@ -220,14 +426,15 @@ def selftest(
     """
     started = time.monotonic()
     from vgcore import selftest
+    from vgcore.environment import thread_count
 
     wanted = selftest.select(only)
     width = max(len(one.name) for one in wanted)
     rows = []
     if not as_json:
         print(f"{'check':<{width}}  {'measured [95 % interval]':<30} {'expected':>10}  z or error")
-    for one in wanted:
-        row = selftest.run_check(one, seed)
+    # two processes, since the first run of all checks compiles for a minute; more share no kernels
+    for row in selftest.rows(seed, only, n_processes=1 if only else min(2, thread_count(None))):
         rows.append(row)
         if not as_json:  # row by row: the first of a kind waits for its kernels to be compiled
             print(_selftest_line(row, width), flush=True)
@@ -388,6 +595,18 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def _aligned(rows: Sequence[tuple[str, ...]], justify: Callable[[str, int], str]) -> list[str]:
+    """Lines of a table: the first column to the left, the others as `justify` says."""
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [str.ljust, *[justify] * (len(wide) - 1)]
+    return [
+        "  ".join(
+            put(cell, width) for put, cell, width in zip(sides, row, wide, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def _print_estimate(
     name: str, folder: Path, planned: Estimate, seconds: float, as_json: bool
 ) -> None:
@@ -398,12 +617,16 @@ def _print_estimate(
                 "out": str(folder),
                 "conditions": planned.n_conditions,
                 "draws": planned.n_draws,
+                "most_draws": planned.most_draws,
                 "parts": planned.n_chunks,
                 "bytes": planned.n_bytes,
                 "seconds": round(seconds, 1),
             }
         )
         return
+    if planned.most_draws > planned.n_draws:
+        most = f"{planned.most_draws:,}"
+        print(f"the first round; draws until its precision is met, {most} draws at most")
     print(
         f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
         f"{planned.n_chunks:,} parts\n"
@@ -412,9 +635,10 @@ def _print_estimate(
     )
 
 
-def _print_outcome(
-    folder: Path, page: Path | None, conditions: int, draws: int, as_json: bool
-) -> None:
+def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: bool) -> None:
+    done, total = len(results.manifest["parts"]), results.manifest["n_parts"]
+    conditions, draws = len(results.conditions), results.n_draws
+    cost = results.manifest.get("cost")
     if as_json:
         _print_json(
             {
@@ -422,10 +646,21 @@ def _print_outcome(
                 "report": None if page is None else str(page),
                 "conditions": conditions,
                 "draws": draws,
+                "parts_done": done,
+                "parts": total,
+                "cost": cost,
             }
         )
         return
     print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
+    if cost is not None:
+        print(
+            f"cost: {cost['predicted_seconds']:,.4g} s of a core by plan, {cost['seconds']:,.4g} s "
+            f"measured; most parts took {cost['ratio_q05']:.2g} to {cost['ratio_q95']:.2g} times "
+            "their plan"
+        )
+    if done < total:
+        print(f"{done} of {total} parts; `vgcore merge` puts shards together")
     if page is not None:
         print(f"report: {page}")
 

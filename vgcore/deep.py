@@ -8,7 +8,8 @@ import numpy as np
 
 from vgcore import checks
 from vgcore.activations import activation as find_activation
-from vgcore.cells import Cell, normal_block, recurrent_blocks
+from vgcore.cells import Cell, recurrent_blocks
+from vgcore.draws import normal_block
 from vgcore.streams import Purpose, Seed, Streams
 
 

@@ -13,6 +13,10 @@ class StoreError(RuntimeError):
     """A results folder that cannot be read or written; the message says why and what to do."""
 
 
+class WorkerError(RuntimeError):
+    """A process that measures for a run died again and again, or could not be reached."""
+
+
 class StoreWarning(UserWarning):
     """Something in a results folder is not as it was left; what is affected is measured again."""
 

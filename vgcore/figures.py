@@ -30,6 +30,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 from PIL import Image
 
+from vgcore.study.files import inner_folder, write_text, write_whole
+
 # Okabe and Ito (2008) without yellow, then dark tones of Tol (2021): apart under every common
 # form of colour blindness on white; markers tell them apart without any colour.
 PALETTE = (
@@ -316,11 +318,11 @@ def _decades(ax: Axes, decades: float, bands: pd.DataFrame) -> None:
     top = 1 + 2 * int((bands["q90"].max() / np.log(10)) > decades)
     ax.set_ylim(-3 * step, top * step)
     ax.yaxis.set_major_locator(FixedLocator([k * step for k in range(-3, top + 1)]))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(round(value))))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power(round(value))))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _power(exponent: int) -> str:
+def power(exponent: int) -> str:
     """Write a power of ten with raised digits."""
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
@@ -563,7 +565,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
 
     Returns the two paths.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    inner_folder(folder)
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
         # The canvases are used directly: `savefig` draws everything twice, to find its size first.
@@ -577,11 +579,13 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
     # 64 colours take a quarter of the bytes of true colour, hundredths of a point half of
     # matplotlib's millionths; neither shows.
-    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(png, optimize=True)
+    small = io.BytesIO()
+    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    write_whole(png, small.getvalue())
     # Inside tags only: between them stand the numbers that a reader sees.
     shorter = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), written.getvalue())
     # Verdana has nearly the same widths where DejaVu Sans is missing.
-    svg.write_text(shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"), "utf-8")
+    write_text(svg, shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"))
     return svg, png
 
 
@@ -667,3 +671,64 @@ def _columns(figure: Figure, keys: Sequence[Line2D]) -> int:
     """Number of legend columns that fits the width of the figure."""
     longest = max(len(str(key.get_label())) for key in keys)
     return max(1, min(len(keys), int(13 * figure.get_figwidth()) // (longest + 7)))
+
+
+def plot_calibration(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+    """Draw measured rates against the band that theory predicts for each.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``activation``, ``predicted_low``, ``predicted_high``, ``rate``, ``rate_low``,
+        ``rate_high`` and ``agrees``.
+    ax : Axes
+        Where to draw.
+    styles : mapping
+        Activation to its colour and marker.
+    """
+    ends = table[["predicted_low", "predicted_high", "rate"]].to_numpy()
+    low, high = float(ends.min()), float(ends.max())
+    pad = 0.04 * (high - low + 1e-3)
+    ax.plot([low - pad, high + pad], [low - pad, high + pad], color="#888888", linewidth=1)
+    for name, style in styles.items():
+        for agrees, rows in table[table["activation"] == name].groupby("agrees"):
+            middle = 0.5 * (rows["predicted_low"] + rows["predicted_high"])
+            half = 0.5 * (rows["predicted_high"] - rows["predicted_low"])
+            rate = rows["rate"]
+            error = np.nan_to_num(np.stack([rate - rows["rate_low"], rows["rate_high"] - rate]))
+            ax.errorbar(
+                middle, rows["rate"], xerr=half, yerr=error, fmt=style.marker, markersize=5,
+                color=style.colour, markerfacecolor=style.colour if agrees else "white",
+                elinewidth=0.8, linewidth=0,
+            )  # fmt: skip
+    ax.set_xlim(low - pad, high + pad)
+    ax.set_ylim(low - pad, high + pad)
+    ax.set_xlabel("predicted rate, with its band (nats a step)")
+    ax.set_ylabel("measured median rate (nats a step)")
+    return ax
+
+
+def calibration_figure(table: pd.DataFrame) -> Figure:
+    """Measured against predicted rates: all of them, and those near zero again."""
+    styles = series_styles(list(dict.fromkeys(table["activation"])))
+    with rc_context(RC):
+        figure, (whole, near) = _canvas(2, 2, 4.2)
+        plot_calibration(table, whole, styles=styles)
+        middle = 0.5 * (table["predicted_low"] + table["predicted_high"])
+        inner = table[(middle.abs() < 0.15) & (table["rate"].abs() < 0.15)]
+        if inner.empty:
+            near.remove()
+        else:
+            plot_calibration(inner, near, styles=_only(styles, set(inner["activation"])))
+            near.set_title("near zero")
+        keys = [
+            Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=name)
+            for name, style in styles.items()
+        ]
+        beside = Line2D([], [], linestyle="", marker="o", color="#555555", markerfacecolor="white")
+        beside.set_label("open: beside the band")
+        keys.append(beside)
+        figure.legend(
+            handles=keys, loc="outside lower center", ncols=_columns(figure, keys), fontsize=9
+        )
+    return figure

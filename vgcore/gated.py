@@ -9,11 +9,9 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import Cell, normal_block, recurrent_blocks
+from vgcore.cells import Cell, block_draws, drive_block, drive_variance, recurrent_blocks
+from vgcore.draws import uniform_block
 from vgcore.streams import Purpose, Seed, Streams
-
-# PyTorch's U(-1/sqrt(N), 1/sqrt(N)) is the law `uniform` with this gain.
-_TORCH_GAIN = 3.0**-0.5
 
 
 class _Gated(Cell):
@@ -106,7 +104,20 @@ class _Gated(Cell):
         return arrays
 
     @classmethod
-    def _draw_parts(
+    def of_blocks(
+        cls,
+        blocks: Array,
+        streams: Streams,
+        draws: range,
+        n_inputs: int,
+        input_variance: float | None,
+        **biases: float | None,
+    ) -> Self:
+        """Cells of given recurrent blocks (n_draws, gates, N, N), all else drawn as `draw` does."""
+        raise NotImplementedError
+
+    @classmethod
+    def _drawn(
         cls,
         n_draws: int,
         n_hidden: int,
@@ -116,43 +127,28 @@ class _Gated(Cell):
         n_inputs: int,
         input_variance: float | None,
         dtype: str,
-        streams: Streams,
+        rng: Seed,
         law: Mapping[str, Any],
-    ) -> tuple[Array | None, Array, Array, Array]:
-        """W_ih, W_hh, b_ih and b_hh by PyTorch's law, or with blocks by another and no biases."""
-        torch = init == "torch"
-        if torch and gain is None and spectral_radius is None:
-            gain = _TORCH_GAIN
-        n_inputs = checks.integer("n_inputs", n_inputs)
-        if torch and input_variance is not None:
-            raise ValueError(
-                f"input_variance={input_variance}: init 'torch' has a law of its own for W_ih; "
-                "drop it, or choose another init"
-            )
-        variance = 1.0 if input_variance is None else input_variance
-        in_std = checks.number("input_variance", variance, least=0.0) ** 0.5
+        **biases: float | None,
+    ) -> Self:
+        """What `draw` does, with the biases of the cell's own."""
+        streams = Streams.from_rng(rng)
         blocks = recurrent_blocks(
-            len(cls.GATES),
-            "uniform" if torch else init,
-            n_draws,
-            n_hidden,
-            streams,
-            law,
-            gain,
-            spectral_radius,
-            dtype,
+            len(cls.GATES), init, n_draws, n_hidden, streams, law, gain, spectral_radius, dtype
         )
-        draws, height = range(n_draws), len(cls.GATES) * n_hidden
-        W_hh = blocks.reshape(n_draws, height, n_hidden)
-        if torch:
-            bound = n_hidden**-0.5
-            W_in = bound * _uniform(streams, Purpose.INPUT_WEIGHTS, draws, (height, n_inputs))
-            biases = bound * _uniform(streams, Purpose.BIAS, draws, (2, height))
-        else:
-            biases = np.zeros((n_draws, 2, height))
-            W_in = normal_block(streams, Purpose.INPUT_WEIGHTS, draws, (height, n_inputs))
-            W_in *= in_std * max(n_inputs, 1) ** -0.5
-        return W_in if n_inputs else None, W_hh, biases[:, 0], biases[:, 1]
+        variance = drive_variance(init, input_variance)
+        return cls.of_blocks(blocks, streams, range(n_draws), n_inputs, variance, **biases)
+
+    @classmethod
+    def _parts(
+        cls, blocks: Array, streams: Streams, draws: range, n_inputs: int, variance: float | None
+    ) -> tuple[Array | None, Array, Array, Array]:
+        """W_ih, W_hh, b_ih and b_hh: recurrent blocks (n_draws, gates, N, N) as given."""
+        n_draws, n_gates, n_hidden, _ = blocks.shape
+        W_ih, biases = drive_block(streams, draws, n_gates, n_hidden, n_inputs, variance)
+        if biases is None:
+            biases = np.zeros((n_draws, 2, n_gates * n_hidden))
+        return W_ih, blocks.reshape(n_draws, -1, n_hidden), biases[:, 0], biases[:, 1]
 
 
 class LSTM(_Gated):
@@ -256,7 +252,8 @@ class LSTM(_Gated):
             Input channels.
         input_variance
             What white inputs of variance 1 add to the variance of each gate's argument: W_ih has
-            N(0, input_variance / n_inputs) entries. 1 where None; not with "torch".
+            N(0, input_variance / n_inputs) entries and the biases are 0. Where None, 1, or
+            PyTorch's own law of W_ih and biases with init "torch".
         forget_bias
             b_f of every unit (Gers et al. 2000; 1 in Jozefowicz, Zaremba and Sutskever 2015).
         chrono
@@ -273,21 +270,30 @@ class LSTM(_Gated):
         >>> bool((open.W_hh == default.W_hh).all())
         True
         """
-        if forget_bias is not None and chrono is not None:
-            raise ValueError(
-                f"forget_bias={forget_bias} and chrono={chrono} were both given; both set the bias "
-                "of the forget gate: drop one"
-            )
-        streams = Streams.from_rng(rng)
-        W_ih, W_hh, b_ih, b_hh = cls._draw_parts(
-            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype,
-            streams, law,
+        return cls._drawn(
+            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng,
+            law, forget_bias=forget_bias, chrono=chrono,
         )  # fmt: skip
+
+    @classmethod
+    def of_blocks(  # type: ignore[override]
+        cls,
+        blocks: Array,
+        streams: Streams,
+        draws: range,
+        n_inputs: int,
+        input_variance: float | None,
+        *,
+        forget_bias: float | None = None,
+        chrono: float | None = None,
+    ) -> Self:
+        _one_of("forget_bias", forget_bias, chrono)
+        W_ih, W_hh, b_ih, b_hh = cls._parts(blocks, streams, draws, n_inputs, input_variance)
         bias = b_ih + b_hh
         if forget_bias is not None:
             cls.gate("f", bias)[:] = checks.number("forget_bias", forget_bias)
         if chrono is not None:
-            cls.gate("f", bias)[:] = _chrono(streams, n_draws, n_hidden, chrono)
+            cls.gate("f", bias)[:] = _chrono(streams, draws, blocks.shape[-1], chrono)
             cls.gate("i", bias)[:] = -cls.gate("f", bias)
         return cls(W_ih, W_hh, bias)
 
@@ -374,37 +380,48 @@ class GRU(_Gated):
         >>> vg.GRU.draw(100, 128, n_inputs=32, update_bias=2.0, rng=1)
         GRU(n_draws=100, n_hidden=128, n_inputs=32, dtype=float64)
         """
-        if update_bias is not None and chrono is not None:
-            raise ValueError(
-                f"update_bias={update_bias} and chrono={chrono} were both given; both set the bias "
-                "of the update gate: drop one"
-            )
-        streams = Streams.from_rng(rng)
-        W_ih, W_hh, b_ih, b_hh = cls._draw_parts(
-            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype,
-            streams, law,
+        return cls._drawn(
+            n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng,
+            law, update_bias=update_bias, chrono=chrono,
         )  # fmt: skip
+
+    @classmethod
+    def of_blocks(  # type: ignore[override]
+        cls,
+        blocks: Array,
+        streams: Streams,
+        draws: range,
+        n_inputs: int,
+        input_variance: float | None,
+        *,
+        update_bias: float | None = None,
+        chrono: float | None = None,
+    ) -> Self:
+        _one_of("update_bias", update_bias, chrono)
+        W_ih, W_hh, b_ih, b_hh = cls._parts(blocks, streams, draws, n_inputs, input_variance)
         if update_bias is not None:
             cls.gate("z", b_ih)[:] = checks.number("update_bias", update_bias)
         if chrono is not None:
-            cls.gate("z", b_ih)[:] = _chrono(streams, n_draws, n_hidden, chrono)
+            cls.gate("z", b_ih)[:] = _chrono(streams, draws, blocks.shape[-1], chrono)
         if update_bias is not None or chrono is not None:
             cls.gate("z", b_hh)[:] = 0.0
         return cls(W_ih, W_hh, b_ih, b_hh)
 
 
-def _uniform(streams: Streams, purpose: Purpose, draws: range, shape: tuple[int, ...]) -> Array:
-    """Numbers uniform on (-1, 1), shape (len(draws), *shape), each draw from its own address."""
-    out = np.empty((len(draws), *shape))
-    for i, draw in enumerate(draws):
-        streams.at(purpose, draw).random(out=out[i])
-    return 2.0 * out - 1.0
+def _one_of(argument: str, bias: object, chrono: object) -> None:
+    """Refuse two laws of one bias."""
+    if bias is not None and chrono is not None:
+        gate = argument.removesuffix("_bias")
+        raise ValueError(
+            f"{argument}={bias} and chrono={chrono} were both given; both set the bias of the "
+            f"{gate} gate: drop one"
+        )
 
 
-def _chrono(streams: Streams, n_draws: int, n_hidden: int, longest: object) -> Array:
+def _chrono(streams: Streams, draws: range, n_hidden: int, longest: object) -> Array:
     """Draw ln U(1, T_max - 1) for every unit, from other addresses than the biases they replace."""
     longest = checks.number("chrono", longest, above=2.0)
-    draws = range(1 << 32, (1 << 32) + n_draws)
-    share = 0.5 + 0.5 * _uniform(streams, Purpose.BIAS, draws, (n_hidden,))
+    beside = block_draws(1, draws)
+    share = 0.5 + 0.5 * uniform_block(streams, Purpose.BIAS, beside, (n_hidden,))
     logs: Array = np.log(1.0 + (longest - 2.0) * share)
     return logs

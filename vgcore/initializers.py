@@ -1,7 +1,7 @@
 """Random recurrent weights: a table of laws, and `draw_weights` that draws from them.
 
-Adding a law is one place: a function below, with `@_law`, that returns an (N, N) matrix whose
-entries have mean square 1/N (gain 1).
+Adding a law is one place: a function below, with `@_law`, that returns (n_draws, N, N) matrices
+whose entries have mean square 1/N (gain 1).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
+from vgcore.draws import Draws
 from vgcore.kernels.orthogonal import haar
 from vgcore.spectrum import spectral_radius as measure_radius
 from vgcore.streams import Purpose, Seed, Streams
@@ -31,7 +32,8 @@ class Initializer:
     ----------
     name : str
     sample : callable
-        (generator, n_hidden, **parameters) -> (N, N) float64 with entries of mean square 1/N.
+        (draws, n_hidden, **parameters) -> (n_draws, N, N) float64 with entries of mean square 1/N,
+        from the numbers of a `vgcore.draws.Draws`.
     gain : callable
         (**parameters) -> the law's own gain, used where the caller gives neither a gain nor a
         spectral radius.
@@ -74,79 +76,89 @@ def _law(gain: float | Callable[..., float] = 1.0) -> Callable[[Sample], Sample]
 
 
 @_law()
-def _gaussian(rng: np.random.Generator, n: int) -> Array:
+def _gaussian(draws: Draws, n: int) -> Array:
     """Independent N(0, g^2/N) entries."""
-    W: Array = rng.standard_normal((n, n)) * n**-0.5
+    W = draws.normal(n, n)
+    W *= n**-0.5  # in place: fresh pages cost more than the numbers in them
     return W
 
 
 @_law()
-def _uniform(rng: np.random.Generator, n: int) -> Array:
+def _uniform(draws: Draws, n: int) -> Array:
     """Independent uniform entries on (-g sqrt(3/N), g sqrt(3/N)), so of variance g^2/N."""
-    W: Array = (rng.random((n, n)) * 2.0 - 1.0) * (3.0 / n) ** 0.5
+    W = draws.uniform(n, n)
+    W -= 0.5
+    W *= (12.0 / n) ** 0.5
     return W
 
 
 @_law()
-def _xavier_normal(rng: np.random.Generator, n: int) -> Array:
+def _xavier_normal(draws: Draws, n: int) -> Array:
     """N(0, g^2 2/(fan_in + fan_out)) entries, g = 1 (Glorot and Bengio 2010)."""
-    return _gaussian(rng, n)
+    return _gaussian(draws, n)
 
 
 @_law()
-def _xavier_uniform(rng: np.random.Generator, n: int) -> Array:
+def _xavier_uniform(draws: Draws, n: int) -> Array:
     """Uniform entries of variance g^2 2/(fan_in + fan_out), g = 1 (Glorot and Bengio 2010)."""
-    return _uniform(rng, n)
+    return _uniform(draws, n)
 
 
 @_law(gain=2.0**0.5)
-def _kaiming_normal(rng: np.random.Generator, n: int) -> Array:
+def _kaiming_normal(draws: Draws, n: int) -> Array:
     """N(0, g^2/fan_in) entries, g = sqrt 2 for ReLU (He et al. 2015, eq. 10)."""
-    return _gaussian(rng, n)
+    return _gaussian(draws, n)
 
 
 @_law(gain=2.0**0.5)
-def _kaiming_uniform(rng: np.random.Generator, n: int) -> Array:
+def _kaiming_uniform(draws: Draws, n: int) -> Array:
     """Uniform entries of variance g^2/fan_in, g = sqrt 2 for ReLU (He et al. 2015)."""
-    return _uniform(rng, n)
+    return _uniform(draws, n)
 
 
 @_law()
-def _lecun_normal(rng: np.random.Generator, n: int) -> Array:
+def _lecun_normal(draws: Draws, n: int) -> Array:
     """N(0, g^2/fan_in) entries, g = 1 (LeCun et al. 1998, section 4.6)."""
-    return _gaussian(rng, n)
+    return _gaussian(draws, n)
 
 
 @_law()
-def _orthogonal(rng: np.random.Generator, n: int) -> Array:
+def _orthogonal(draws: Draws, n: int) -> Array:
     """Haar-distributed orthogonal matrix times g (Saxe et al. 2013)."""
-    return haar(rng.standard_normal((n, n)))
+    return haar(draws.normal(n, n))
 
 
 @_law()
-def _identity(rng: np.random.Generator, n: int) -> Array:
+def _identity(draws: Draws, n: int) -> Array:
     """Identity matrix times g, the IRNN (Le et al. 2015); the same in every draw."""
-    return np.eye(n)
+    return np.tile(np.eye(n), (draws.n_draws, 1, 1))
 
 
 @_law()
-def _sparse(rng: np.random.Generator, n: int, *, nonzeros: int | None = None) -> Array:
+def _sparse(draws: Draws, n: int, *, nonzeros: int | None = None) -> Array:
     """`nonzeros` Gaussian entries a row (15, or N if less), the rest zero (Martens 2010)."""
     if nonzeros is None:
         nonzeros = min(15, n)
     checks.integer("nonzeros", nonzeros, least=1, most=n)
-    columns = np.argpartition(rng.random((n, n)), nonzeros - 1, axis=1)[:, :nonzeros]
-    W = np.zeros((n, n))
-    np.put_along_axis(W, columns, rng.standard_normal((n, nonzeros)) * nonzeros**-0.5, axis=1)
+    columns = np.argpartition(draws.uniform(n, n), nonzeros - 1, axis=2)[..., :nonzeros]
+    columns.sort(axis=2)  # in what order a partition leaves them is NumPy's to change
+    W = np.zeros((draws.n_draws, n, n))
+    np.put_along_axis(W, columns, draws.normal(n, nonzeros) * nonzeros**-0.5, axis=2)
     return W
 
 
 @_law()
-def _antisymmetric(rng: np.random.Generator, n: int) -> Array:
+def _antisymmetric(draws: Draws, n: int) -> Array:
     """(M - M^T) g / sqrt 2 with Gaussian M: imaginary eigenvalues (Chang et al. 2019)."""
-    M = _gaussian(rng, n)
-    W: Array = (M - M.T) * 0.5**0.5
+    M = _gaussian(draws, n)
+    W: Array = (M - M.transpose(0, 2, 1)) * 0.5**0.5
     return W
+
+
+@_law(gain=3.0**-0.5)
+def _torch(draws: Draws, n: int) -> Array:
+    """Uniform on (-1/sqrt(N), 1/sqrt(N)), so g = 1/sqrt 3: what torch.nn.RNN, GRU and LSTM draw."""
+    return _uniform(draws, n)
 
 
 def _critical_gain(*, activation: str, input_variance: float) -> float:
@@ -157,10 +169,10 @@ def _critical_gain(*, activation: str, input_variance: float) -> float:
 
 @_law(gain=_critical_gain)
 def _critical(
-    rng: np.random.Generator, n: int, *, activation: str = "tanh", input_variance: float = 0.0
+    draws: Draws, n: int, *, activation: str = "tanh", input_variance: float = 0.0
 ) -> Array:
     """Gaussian with the gain at which mean field gives chi_1 = 1 (Schoenholz et al. 2017)."""
-    return _gaussian(rng, n)
+    return _gaussian(draws, n)
 
 
 def draw_weights(
@@ -195,7 +207,7 @@ def draw_weights(
         `n_draws` is, and laws that use the same numbers (gaussian, xavier_normal ...) give
         the same matrix up to scale.
     n_threads
-        Threads for measuring the spectral radius; None means all cores.
+        Threads to use; None means all cores. The matrices do not depend on it.
     **law
         Keywords of the law: `nonzeros` for sparse, `activation` and `input_variance` for critical.
 
@@ -242,7 +254,7 @@ def scaled_block(
 ) -> Array:
     """Matrices at some addresses of `streams`, scaled as `draw_weights` does."""
     check_scale(gain, spectral_radius)
-    W = sample_block(init, draws, n_hidden, streams, law)
+    W = sample_block(init, draws, n_hidden, streams, law, n_threads)
     radius = None if spectral_radius is None else measure_radius(W, n_threads=n_threads)
     W *= scale_factors(init, draws, n_hidden, law, gain, spectral_radius, radius)[:, None, None]
     return checks.cast(f"draws of init {init!r}", W, dtype)
@@ -262,17 +274,19 @@ def check_scale(gain: float | None, spectral_radius: float | None) -> None:
 
 
 def sample_block(
-    init: str, draws: range, n_hidden: int, streams: Streams, law: Mapping[str, Any]
+    init: str,
+    draws: range,
+    n_hidden: int,
+    streams: Streams,
+    law: Mapping[str, Any],
+    n_threads: int | None = 1,
 ) -> Array:
     """Matrices of gain 1 at some addresses of `streams`, (len(draws), N, N) float64."""
     found = INITIALIZERS[checks.choice("init", init, INITIALIZERS)]
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
     parameters = _parameters(found, law)
     found.gain(**parameters)  # finds fault with what only the gain depends on
-    W = np.empty((len(draws), n_hidden, n_hidden))
-    for i, draw in enumerate(draws):
-        W[i] = found.sample(streams.at(Purpose.WEIGHTS, draw), n_hidden, **parameters)
-    return W
+    return found.sample(Draws(streams, Purpose.WEIGHTS, draws, n_threads), n_hidden, **parameters)
 
 
 def scale_factors(

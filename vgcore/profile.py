@@ -13,8 +13,9 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cell_kernels import input_weights, run_kernel
-from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
+from vgcore.cells import RNN, Cell, unit_loss_gradients
 from vgcore.deep import DeepNet
+from vgcore.draws import normal_block
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
 from vgcore.parallel import block, over_draws
 from vgcore.streams import Purpose, Seed, Streams
@@ -218,13 +219,16 @@ class GradientProfile:
         value[vanished], stderr[vanished] = -np.inf, np.nan
         return Rate(value, stderr, (first, last))
 
-    def horizon(self, eps: float = 1e-3) -> Horizon:
+    def horizon(self, eps: float = 1e-3, log_loss: npt.ArrayLike | None = None) -> Horizon:
         """Memory horizon, and the growth horizon as the competing event.
 
         Parameters
         ----------
         eps
             Fraction of the lag-0 norm, within (0, 1).
+        log_loss : array_like, optional
+            ln of the norm that growth is measured from, broadcasts to (n_draws, n_trajectories);
+            that at lag 0 where None. It differs for a gradient that was clipped as a whole.
 
         Returns
         -------
@@ -240,7 +244,8 @@ class GradientProfile:
         eps = checks.fraction("eps", eps, such_as="1e-3")
         start = self.log_norm[..., :1]
         fallen = self.log_norm <= start + np.log(eps)
-        grown = (self.log_norm >= start - np.log(eps)) & np.isfinite(self.log_norm)
+        origin = start if log_loss is None else np.asarray(log_loss, np.float64)[..., None]
+        grown = (self.log_norm >= origin - np.log(eps)) & np.isfinite(self.log_norm)
         lag, censored = self._first_passage(fallen)
         growth_lag, growth_censored = self._first_passage(grown)
         event = np.select(

@@ -30,6 +30,9 @@ class Purpose(enum.IntEnum):
     INITIAL_STATE = 4
     LOSS_GRADIENT = 5
     TANGENT_FRAME = 6
+    READOUT = 7
+    BATCH = 8
+    TEST = 9
 
 
 class Streams:

@@ -7,7 +7,8 @@ import numpy as np
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import RNN, Cell, normal_block, unit_loss_gradients
+from vgcore.cells import RNN, Cell, unit_loss_gradients
+from vgcore.draws import normal_block
 from vgcore.kernels.tangent import Network
 from vgcore.streams import Purpose, Streams
 

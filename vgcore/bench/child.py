@@ -19,8 +19,11 @@ from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-# What a study spends its time on: names in `vgcore.study.measure`, and what they are called.
+# What a study spends its time on: names in `vgcore.study.measure`, and what they are called; the
+# remedies that work on gradients and matrices, names in `vgcore.remedies`; and what a worker does.
 KERNELS = {"gradient_profile": "gradient_profile", "spectral_radius": "spectral_radius"}
+REMEDIES = ("truncation", "clipping", "penalised_descent")
+REMEDY = "remedies"
 STAGES = KERNELS | {
     "sample_block": "drawing weights",
     "normal_block": "drawing inputs and states",
@@ -85,11 +88,88 @@ spectral_radius = [1.0]
     return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
 
 
+def whole(n_draws: str) -> dict[str, float]:
+    """A study of ten conditions with its tables and its report; its time and peak memory."""
+    text = f"""
+name = "whole"
+n_draws = {int(n_draws) // 10}
+[defaults]
+n_hidden = 16
+n_steps = 50
+burn_in = 0
+input_variance = 0.0
+[[slice]]
+name = "radius"
+[slice.grid]
+spectral_radius = [0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2]
+"""
+    began = time.perf_counter()
+    _run(text, report=True)
+    seconds = time.perf_counter() - began
+    return {"draws": int(n_draws), "seconds": seconds, "peak_bytes": _peak_bytes()}
+
+
+def planned(n_conditions: str) -> dict[str, float]:
+    """Plan a study of some thousands of conditions, from its content to its chunks."""
+    from vgcore.study.config import Study
+    from vgcore.study.plan import chunks, conditions
+
+    grid = {
+        "spectral_radius": [0.5 + i / 100 for i in range(100)],
+        "n_steps": [10 + i for i in range(int(n_conditions) // 100)],
+    }
+    began = time.process_time()
+    made = Study.from_dict({"name": "planned", "slice": [{"name": "one", "grid": grid}]})
+    read = time.process_time()
+    n_chunks = len(chunks(made))
+    return {
+        "conditions": len(conditions(made)),
+        "chunks": n_chunks,
+        "reading": read - began,
+        "planning": time.process_time() - read,
+        "peak_bytes": _peak_bytes(),
+    }
+
+
+def workers(repeats: str) -> dict[str, Any]:
+    """A study with one worker and with two, in turns; the ratio of each turn.
+
+    Compiling is not part of it; `load` is that of the machine before, since the ratio says nothing
+    where two cores are not free.
+    """
+    import os
+
+    text = """
+name = "workers"
+n_draws = 1500
+[defaults]
+n_hidden = 64
+n_steps = 200
+[[slice]]
+name = "one"
+[slice.grid]
+spectral_radius = [0.9, 1.0, 1.1, 1.2]
+"""
+    profile()
+    _run(text.replace("1500", "16"))
+    load = os.getloadavg()[0]
+    ratios = []
+    for _ in range(int(repeats)):
+        seconds = []
+        for n_workers in (1, 2):
+            began = time.perf_counter()
+            _run(text, n_workers)
+            seconds.append(time.perf_counter() - began)
+        ratios.append(seconds[0] / seconds[1])
+    return {"load": load, "ratios": ratios}
+
+
 def stages(n_draws: str) -> dict[str, Any]:
     """Run the atlas with a few draws and tell where its threads spent their time."""
+    from vgcore import remedies
     from vgcore.environment import thread_count
-    from vgcore.study import engines, store
     from vgcore.study import measure as module
+    from vgcore.study import worker
 
     atlas()  # compiles
     spent: dict[str, float] = {}
@@ -107,25 +187,21 @@ def stages(n_draws: str) -> dict[str, Any]:
         return run
 
     places: list[tuple[Any, str, str]] = [(module, name, stage) for name, stage in STAGES.items()]
-    for owner, name, stage in [
-        *places,
-        (engines, "_measure_chunk", REST),
-        (store.Store, "write", WRITING),
-    ]:
+    places += [(remedies, name, REMEDY) for name in REMEDIES]
+    places += [(worker, name, WRITING) for name in ("encode", "write_files")]
+    for owner, name, stage in [*places, (worker, "_measured", REST)]:
         setattr(owner, name, timed(getattr(owner, name), stage))
     began = time.perf_counter()
     _run(f'name = "few"\nextends = "atlas"\nn_draws = {int(n_draws)}\n')
     seconds = time.perf_counter() - began
-    spent[REST] -= sum(spent.get(stage, 0.0) for stage in STAGES.values())
+    spent[REST] -= sum(spent.get(stage, 0.0) for stage in [*STAGES.values(), REMEDY])
     workers = thread_count()
-    writing = spent.pop(WRITING)
     return {
         "draws": int(n_draws),
         "seconds": seconds,
         "workers": workers,
         "spent": spent | {"waiting for work": workers * seconds - sum(spent.values())},
-        "writing": writing,
-        "kernels": sum(spent[stage] for stage in KERNELS.values()) / (workers * seconds),
+        "kernels": sum(spent[stage] for stage in [*KERNELS.values(), REMEDY]) / (workers * seconds),
     }
 
 
@@ -163,14 +239,18 @@ def _use_these_benchmarks() -> None:
     vgcore.bench = bench
 
 
-def _run(text: str) -> None:
+def _run(text: str, n_workers: int | None = None, *, report: bool = False) -> None:
     """Run a study in a folder that is thrown away."""
     from vgcore.study import run_study
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.toml"
         path.write_text(text)
-        run_study(path, Path(folder) / "results", progress=False)
+        results = run_study(path, Path(folder) / "results", n_workers=n_workers, progress=False)
+        if report:
+            from vgcore.report import write_report
+
+            write_report(results, Path(folder) / "report")
 
 
 def _peak_bytes() -> int:
@@ -186,7 +266,8 @@ def _peak_bytes() -> int:
 
 
 TASKS: dict[str, Callable[..., Any]] = {
-    task.__name__: task for task in (start, profile, atlas, study, stages, worker)
+    task.__name__: task
+    for task in (start, profile, atlas, study, whole, planned, workers, stages, worker)
 }
 
 if __name__ == "__main__":

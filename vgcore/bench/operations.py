@@ -19,6 +19,7 @@ from vgcore.streams import Purpose, Streams
 
 OURS = "vgcore"
 CLIP_AT = 0.1
+UPDATES, RATE = 5, 0.05
 
 
 class Case(NamedTuple):
@@ -257,6 +258,34 @@ def _penalised_descent(case: Case) -> Problem:
     return Problem(ours, (), ())
 
 
+def _training(case: Case) -> Problem:
+    """Updates of gradient descent; every network sees the same sequences again and again."""
+    n, sequences = case.n_hidden, case.n_trajectories
+    cell = vg.RNN.draw(case.n_draws, n, n_inputs=2, bias_variance=0.1, dtype=case.dtype, rng=1)
+    rng = np.random.default_rng(2)
+    u = rng.standard_normal((sequences, case.n_steps, 2))
+    y = rng.standard_normal((sequences, 1, 1))
+    W_out = (rng.standard_normal((case.n_draws, 1, n)) * n**-0.5).astype(case.dtype)
+    b_out = np.zeros((case.n_draws, 1), case.dtype)
+    task = vg.training.examples(u, y, loss="squared", shuffle=False)
+
+    def ours(n_threads: int | None) -> Any:
+        found = vg.training.train(
+            cell,
+            task,
+            UPDATES,
+            batch=sequences,
+            learning_rate=RATE,
+            readout=(W_out, b_out),
+            n_threads=n_threads,
+        )
+        return found.cell.W_rec
+
+    inputs = np.ascontiguousarray(u.swapaxes(0, 1), case.dtype)
+    arrays = cell.W_rec, cell.W_in, cell.bias, W_out, b_out, inputs, y[:, 0].astype(case.dtype)
+    return Problem(ours, arrays, (UPDATES, RATE))
+
+
 # --- sizes and the table ----------------------------------------------------------------------
 
 
@@ -277,6 +306,11 @@ def _matrix(case: Case) -> float:
 def _vectors(case: Case) -> float:
     """Number of state vectors that are multiplied by a matrix, once each way."""
     return 2 * case.n_steps * case.n_draws * case.n_trajectories
+
+
+def _sequence_steps(case: Case) -> float:
+    """Steps of all sequences of all networks."""
+    return case.n_steps * case.n_draws * case.n_trajectories
 
 
 _SMALL = (Case(7, 5, 6), Case(19, 3, 40))
@@ -410,6 +444,29 @@ OPERATIONS = (
     ),
     Operation("truncation", _truncation, {}, _ALONE),
     Operation("penalised_descent", _penalised_descent, {}, _ALONE),
+    Operation(
+        "training",
+        _training,
+        {
+            "torch": peers.torch_training,
+            "jax_vmap": peers.jax_training("vmap"),
+            "jax_map": peers.jax_training("map"),
+        },
+        {
+            "smoke": (Case(7, 3, 6, 5),),
+            "minute": (Case(50, 16, 50, 20),),
+            "full": tuple(
+                Case(n, 50, 100, 20, dtype)
+                for dtype in ("float32", "float64")
+                for n in (20, 50, 100)
+            ),
+        },
+        # there, back, and the sum of outer products; one batch more is a test, the way there alone
+        flop=lambda case: 2 * case.n_hidden**2 * _sequence_steps(case) * (3 * UPDATES + 1),
+        loaded=lambda case: _matrix(case) * case.n_steps * case.n_draws * (3 * UPDATES + 1),
+        working_set=lambda case: 2 * _matrix(case),
+        tolerance={"float32": 1e-3, "float64": 1e-9},
+    ),
 )
 SIZES = ("smoke", "minute", "full")
 

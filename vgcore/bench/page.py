@@ -135,8 +135,7 @@ def study_profile(run: Run) -> tuple[str, Table]:
     words = (
         f"The atlas with {study['draws']} draws a condition took {study['seconds']:.1f} s on "
         f"{text.counted(study['workers'], 'thread')}, {100 * study['kernels']:.0f} % of their time "
-        "within gradient_profile and spectral_radius, the kernels. The main thread, none of "
-        f"them, spent {study['writing']:.2f} s on writing parts."
+        "within the kernels: gradient_profile, spectral_radius and those of the remedies."
     )
     return words, (("stage", "thread time", "share"), lines)
 

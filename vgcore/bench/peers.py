@@ -374,6 +374,73 @@ def torch_clipping(W: Any, x: Any, v: Any, n_steps: int, threshold: float) -> An
     return torch.log(torch.stack([norm, torch.linalg.matrix_norm(clipped)])).numpy()
 
 
+def torch_training(*arguments: Any) -> Any:
+    """Updates of tanh networks side by side, by autograd: gradient descent on a squared loss.
+
+    Arguments are W (draws, N, N), W_in (draws, N, n_inputs), b (draws, N), W_out (draws, 1, N),
+    b_out (draws, 1), u (steps, B, n_inputs) and y (B, 1), the same for all, the number of updates
+    and the learning rate. Returns the W afterwards.
+    """
+    *parameters, u, y, n, rate = arguments
+    torch = importlib.import_module("torch")
+    parameters = [p.detach().clone().requires_grad_() for p in parameters]
+    optimiser = torch.optim.SGD(parameters, rate)
+    for _ in range(n):
+        W, W_in, b, W_out, b_out = parameters
+        Wt = W.transpose(1, 2)
+        drive = torch.matmul(u[:, None], W_in.transpose(1, 2)) + b[:, None]
+        a = torch.zeros_like(drive[0])
+        for now in drive:
+            a = torch.tanh(torch.baddbmm(now, a, Wt))
+        out = torch.bmm(a, W_out.transpose(1, 2)) + b_out[:, None]
+        loss = ((out - y) ** 2).mean(dim=(1, 2)).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return parameters[0].detach().numpy()
+
+
+def jax_training(over_draws: str) -> Callable[..., Any]:
+    """The same by `jax.grad` of one network, under `jax.vmap` or `lax.map` over the draws."""
+
+    @functools.cache
+    def compiled() -> Callable[..., Any]:
+        jax = importlib.import_module("jax")
+        jnp = jax.numpy
+
+        def loss(parameters: Any, u: Any, y: Any) -> Any:
+            W, W_in, b, W_out, b_out = parameters
+
+            def step(a: Any, drive: Any) -> Any:
+                return jnp.tanh(a @ W.T + drive), None
+
+            drive = u @ W_in.T + b
+            a, _ = jax.lax.scan(step, jnp.zeros_like(drive[0]), drive)
+            return ((a @ W_out.T + b_out - y) ** 2).mean()
+
+        def one_draw(parameters: Any, u: Any, y: Any, rate: Any) -> Any:
+            moves = jax.grad(loss)(parameters, u, y)
+            return [p - rate * move for p, move in zip(parameters, moves, strict=True)]
+
+        if over_draws == "vmap":
+            batch: Callable[..., Any] = jax.jit(jax.vmap(one_draw, in_axes=(0, None, None, None)))
+        else:
+            batch = jax.jit(
+                lambda parameters, u, y, rate: jax.lax.map(
+                    lambda draw: one_draw(draw, u, y, rate), parameters
+                )
+            )
+        return batch
+
+    def training(*arguments: Any) -> Any:
+        *parameters, u, y, n, rate = arguments
+        for _ in range(n):
+            parameters = compiled()(parameters, u, y, rate)
+        return np.asarray(parameters[0])
+
+    return training
+
+
 def one_blas_thread(peer: Callable[..., Any]) -> Callable[..., Any]:
     """A NumPy peer with one thread of its BLAS: for small matrices that is often its best."""
 

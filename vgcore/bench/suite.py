@@ -62,6 +62,7 @@ def measure(
     rounds = checks.integer("rounds", rounds, least=ROUNDS)
     start = time.perf_counter()
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    commit = git_commit()  # of the code that is measured, whatever is edited meanwhile
     say("limits of the machine")
     brief: dict[str, Any] = {"rounds": 1, "length": 1e-3} if size == "smoke" else {}
     found = limits.measure(**brief)
@@ -70,7 +71,7 @@ def measure(
         say(f"{operation.name} {case}")
         rows.append(measure_row(operation, case, rounds, found))
     extra = extras(say) if size == "full" and only is None else {}
-    origin = {"began": began, "seconds": time.perf_counter() - start, "commit": git_commit()}
+    origin = {"began": began, "seconds": time.perf_counter() - start, "commit": commit}
     return Run(size, machine(), software(), origin, found, rows, not_installed(), extra)
 
 

@@ -172,6 +172,7 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
     ("GRU profile, N = 16 to 128: ≥ 5", _each("gru_profile", _FEW, 5)),
     ("full Lyapunov spectrum, N = 16 to 128: ≥ 5", _each("lyapunov_exponents", _FEW, 5)),
     ("spectral radius, N = 32 to 128: ≥ 5", _each("spectral_radius", (32, 64, 128), 5)),
+    ("training, N = 50, batches of 20, T = 100: ≥ 5", _each("training", (50,), 5, many=True)),
     ("fraction of the limit, one vector a matrix: ≥ 60 % everywhere", _fraction(vectors=True)),
     ("fraction of the limit, matrix products: ≥ 60 % everywhere", _fraction(vectors=False)),
     ("a whole study: ≥ 80 % of its threads' time within kernels", _study),

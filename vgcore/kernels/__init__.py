@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 
@@ -21,3 +22,14 @@ except RuntimeError:  # the package and the home folder are both read-only, as i
         "process; set NUMBA_CACHE_DIR to a folder of yours",
         stacklevel=2,
     )
+else:
+    if config.CACHE_DIR:  # type: ignore[attr-defined]
+        try:
+            os.makedirs(config.CACHE_DIR, exist_ok=True)  # type: ignore[attr-defined]
+            tempfile.TemporaryFile(dir=config.CACHE_DIR).close()  # type: ignore[attr-defined]
+        except OSError:
+            warnings.warn(
+                f"NUMBA_CACHE_DIR: {config.CACHE_DIR!r} cannot be "  # type: ignore[attr-defined]
+                "written; compiled kernels are kept elsewhere. Set it to a folder of yours",
+                stacklevel=2,
+            )

@@ -6,6 +6,7 @@ on each way, so both ways work on its rows as they are.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
@@ -71,7 +72,7 @@ def _deep_forward(
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _deep_backward(
     W: Array,
     residual: bool,
@@ -156,7 +157,7 @@ def _deep_batch(
                 residual,
                 matrix,
                 state,
-                0,
+                np.int64(0),  # not 0, for whose type all would be compiled again
                 vectors,
                 slopes,
                 squares[0],

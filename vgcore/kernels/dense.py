@@ -58,7 +58,9 @@ def _multiply(steps: Array, product: Array, scratch: Array) -> int:
     for t in range(steps.shape[0]):
         _matmat(product, steps[t], scratch)
         exponent += _rescale(scratch)
-        product[:] = scratch
+        for r in range(product.shape[0]):  # a slice takes seconds to compile for its error message
+            for c in range(product.shape[1]):
+                product[r, c] = scratch[r, c]
     return exponent
 
 

@@ -103,7 +103,8 @@ def _multiply_factor(
     for c in range(rank):
         exponent = _exponent(_max_abs(part[c]))
         _scale_exact(part[c], -exponent)
-        R[c] = part[c]
+        for j in range(R.shape[1]):  # a slice takes seconds to compile for its error message
+            R[c, j] = part[c, j]
         old[c] = new[c] + exponent
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
@@ -104,7 +105,7 @@ def _leaky_forward(
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _leaky_backward(
     backward: Array,
     shares: Array,
@@ -191,7 +192,7 @@ def _leaky_batch(
                 burn_in,
                 W_rec.shape[2],
                 state,
-                0,
+                np.int64(0),  # not 0, for whose type all would be compiled again
                 vectors,
                 keep,
                 squares[2],

@@ -71,27 +71,57 @@ def _normal_pair(first: Any, second: Any) -> tuple[float, float]:
     return np.uint64(one).view(np.float64), np.uint64(other).view(np.float64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _normal_lane(key: Any, stream: Any, out: Array) -> None:
-    """Fill out (M,) with the standard normal numbers of one stream; a longer one begins alike.
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _words(key: Any, stream: Any, place: Any) -> tuple[Any, Any]:
+    """Two 64-bit words at a place of a stream: `key` is Philox's, `stream` half of its counter."""
+    w0, w1, w2, w3 = _philox(
+        place & _WORD, place >> _HALF, stream & _WORD, stream >> _HALF, key & _WORD, key >> _HALF
+    )
+    return (w1 << _HALF) | w0, (w3 << _HALF) | w2
 
-    `key` and `stream` are unsigned 64-bit words: Philox's key and the upper half of its counter.
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _uniform(word: Any) -> float:
+    """Uniform on (0, 1), a half from either end at least, in steps of 2^-52."""
+    fraction = np.uint64((word >> _SPARE) | _ONE_BITS).view(np.float64)
+    return float(fraction - (1.0 - 0.5 * 2.0**-52))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
+    """Fill out (M,) with standard normal numbers of one stream from a place on.
+
+    A longer one begins alike.
     """
-    k0, k1 = key & _WORD, key >> _HALF
-    c2, c3 = stream & _WORD, stream >> _HALF
     pairs = out.size // 2
     for j in range(pairs):
-        place = np.uint64(j)
-        w0, w1, w2, w3 = _philox(place & _WORD, place >> _HALF, c2, c3, k0, k1)
-        out[2 * j], out[2 * j + 1] = _normal_pair((w1 << _HALF) | w0, (w3 << _HALF) | w2)
+        first, second = _words(key, stream, place + np.uint64(j))
+        out[2 * j], out[2 * j + 1] = _normal_pair(first, second)
     if out.size % 2 == 1:
-        place = np.uint64(pairs)
-        w0, w1, w2, w3 = _philox(place & _WORD, place >> _HALF, c2, c3, k0, k1)
-        out[out.size - 1] = _normal_pair((w1 << _HALF) | w0, (w3 << _HALF) | w2)[0]
+        first, second = _words(key, stream, place + np.uint64(pairs))
+        out[out.size - 1] = _normal_pair(first, second)[0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normal_batch(key: Any, salt: Any, address: Any, out: Array) -> None:
+def _uniform_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
+    """The same for numbers uniform on (0, 1)."""
+    pairs = out.size // 2
+    for j in range(pairs):
+        first, second = _words(key, stream, place + np.uint64(j))
+        out[2 * j], out[2 * j + 1] = _uniform(first), _uniform(second)
+    if out.size % 2 == 1:
+        out[out.size - 1] = _uniform(_words(key, stream, place + np.uint64(pairs))[0])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _normal_batch(key: Any, salt: Any, address: Any, place: Any, out: Array) -> None:
     """Fill out (draws, M), draw by draw; draw d has the stream salt ^ (address + d)."""
     for d in range(out.shape[0]):
-        _normal_lane(key, salt ^ (address + np.uint64(d)), out[d])
+        _normal_lane(key, salt ^ (address + np.uint64(d)), place, out[d])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _uniform_batch(key: Any, salt: Any, address: Any, place: Any, out: Array) -> None:
+    """The same for numbers uniform on (0, 1)."""
+    for d in range(out.shape[0]):
+        _uniform_lane(key, salt ^ (address + np.uint64(d)), place, out[d])

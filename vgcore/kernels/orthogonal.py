@@ -45,8 +45,14 @@ def _haar_lane(normals: Array, scratch: Array, out: Array) -> None:
                 out[i, j] -= scaled * projection[j]
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _haar_batch(normals: Array, scratch: Array, out: Array) -> None:
+    for d in range(len(normals)):
+        _haar_lane(normals[d], scratch, out[d])
+
+
 def haar(normals: Array) -> Array:
-    """Haar orthogonal (N, N) matrix made from an (N, N) standard normal one."""
+    """Haar orthogonal (n_draws, N, N) matrices made from standard normal ones."""
     out: np.ndarray[Any, Any] = np.empty_like(normals)
-    _haar_lane(normals, np.empty((2, len(normals))), out)
+    _haar_batch(normals, np.empty((2, normals.shape[2])), out)
     return out

@@ -24,7 +24,7 @@ _BOUND = 1e-20  # of ||dE/dx||^2, below which the squared form leaves a step out
 _GROWTH = 1e12  # of a penalty, at which its descent has failed
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _omega(unrolled: Unrolled, squared: bool, rows: Array, gradient: Array) -> float:
     """Return Omega of one trajectory and add its immediate derivative to gradient (N, P).
 
@@ -92,7 +92,7 @@ def _l2(W: Array, gradient: Array) -> float:
     return float(_sum_squares(W))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _penalty(
     network: Network,
     draw: int,

@@ -99,7 +99,7 @@ def _residual(A: Array, square: Array, trace: float, pair: float, C: Array) -> f
     return float(np.sqrt(_sum_squares(C)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _radius_lane(
     W: Array, A: Array, square: Array, C: Array, reach: Flags, exponents: Integers
 ) -> float:

@@ -275,7 +275,7 @@ def _clear_padding(x: Array, n: int, P: int) -> None:
                 x[i] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _settle(
     activation: int,
     near_zero: Array,
@@ -334,7 +334,7 @@ def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _meet_drives(rows: Rows) -> bool:
     """Bring the drives to `start`, at one scale with the values; return whether one is scaled."""
     P, moved = rows.row.size, False
@@ -346,7 +346,7 @@ def _meet_drives(rows: Rows) -> bool:
     return moved
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
     """Set the drive of each row to W_in u_t + b; return whether one is not zero."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
@@ -362,7 +362,7 @@ def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows)
     return bool(_max_abs(rows.drive) != 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
     """Run burn_in + T steps and keep what the backward pass needs.
 
@@ -389,9 +389,9 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         turn, start = t % 2, rows.drive
         if careful or _push_rows(value, rows.forward, turn, start, y, squares):
             careful = _settle(
-                *(activation, near_zero, far, n, lag, x, rows.row, value, slope),
-                *(rows.exponent, squares, rows.activity_exponents),
-            )
+                activation, near_zero, far, n, lag, x, rows.row, value, slope, rows.exponent,
+                squares, rows.activity_exponents,
+            )  # fmt: skip
             if careful and driven:
                 careful = _meet_drives(rows)
                 start = rows.start
@@ -399,7 +399,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         x, y = y, x
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
     """Carry the gradient back over T steps: delta_{i-1} = diag(s'(x_{i-1})) W^T delta_i.
 
@@ -443,7 +443,7 @@ def _place(vectors: Array, draw: int, trajectory: int, rows: Rows, target: Array
         _copy(source, target[r * P : (r + 1) * P])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _logs(rows: Rows, r: int, out_log_norm: Array, out_log_contribution: Array) -> None:
     """Take the logarithms of one row of gradients and activities."""
     norm_exponents, activity_exponents = rows.norm_exponents[r], rows.activity_exponents[r]

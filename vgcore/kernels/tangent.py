@@ -174,7 +174,7 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
     """
     rows, pivots, order, alive = frame.rows[side], frame.pivots, frame.order, frame.alive
     _factor(rows[:m], frame.L, frame.diagonal, pivots, alive)
-    rank = 0
+    rank = np.int64(0)  # a literal is a type of its own, for which callees are compiled again
     for i in range(m):
         if pivots[i] < 0 and np.isnan(_sum_squares(rows[i])):  # a step has overflowed
             free = 0
@@ -193,7 +193,7 @@ def _factor_frame(frame: Frame, side: int, m: int) -> int:
             if alive[c] != 0:
                 order[count] = c
                 count += 1
-    return rank
+    return int(rank)
 
 
 @njit(nogil=True, error_model="numpy", inline="always")

@@ -184,7 +184,7 @@ def _gradient(unrolled: Unrolled, out: Array) -> int:
             unrolled.values,
             exponents[1, :n_steps],
             unrolled.rows,
-            NOTHING,
+            int(np.int64(NOTHING)),  # a literal is a type of its own: compiled again
             out,
         )
     )

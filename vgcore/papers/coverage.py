@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import signal, stats
 
 from vgcore._typing import Array
@@ -13,28 +14,48 @@ from vgcore.papers.table import seed_of, verdict
 from vgcore.profile import GradientProfile
 from vgcore.stats import (
     Estimate,
+    Precision,
+    averages,
     critical_value,
+    cumulative_incidence,
     hodges_lehmann,
     kaplan_meier,
+    mean,
     median,
     median_survival,
+    paired_shift,
+    paired_steps_gained,
+    profile_bands,
+    progress,
+    quantile_regression,
     restricted_mean,
+    variance_components,
     wilson,
 )
 
-ACCEPT = (0.93, 0.97)
+NOMINAL, MARGIN = 0.95, 0.02  # 93 to 97 % is accepted, but for estimates in whole steps
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of repetitions whose interval holds the truth; `note` says why it may not be 95 %."""
+    """Share of repetitions whose interval holds the truth; `note` says why it may not be 95 %.
+
+    `attainable` is the coverage of an interval that misses with 2.5 % on either side, or with the
+    most below that which the steps of what is estimated allow.
+    """
 
     interval: str
     process: str
     n: int
     share: Estimate
+    attainable: float
     verdict: str
     note: str
+
+    @property
+    def explained(self) -> bool:
+        """Whether the note is called for."""
+        return self.attainable != NOMINAL or not self.verdict.startswith("within")
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,7 @@ class _Case:
     repetitions: int
     covers: Callable[[np.random.Generator], Array]
     note: str = ""
+    attainable: float = NOMINAL
 
 
 def _walk(increments: Array) -> GradientProfile:
@@ -116,7 +138,116 @@ def _root(rng: np.random.Generator) -> Estimate:
     return critical_value(x, rates, n_resamples=300, seed=int(rng.integers(2**31)))
 
 
+def _table(column: str, values: Array) -> pd.DataFrame:
+    """Draws of the conditions 0, 1, ..., the columns of `values`."""
+    n, n_conditions = values.shape
+    return pd.DataFrame(
+        {
+            "condition": np.tile(np.arange(n_conditions), n),
+            "draw": np.repeat(np.arange(n), n_conditions),
+            column: values.ravel(),
+        }
+    )
+
+
+def _from(row: pd.Series, name: str) -> Estimate:
+    return Estimate(*(float(row[name + end]) for end in ("", "_low", "_high", "_se")))
+
+
+def _exponential(rng: np.random.Generator) -> Estimate:
+    times = rng.exponential(50, 100)
+    return median_survival(np.minimum(times, 90), times > 90)
+
+
+def _incidence(rng: np.random.Generator) -> Estimate:
+    times, until = rng.exponential(25, 100), rng.uniform(5, 60, 100)
+    kind = np.where(rng.random(100) < 0.6, "vanish", "explode")
+    found = cumulative_incidence(
+        np.minimum(times, until), np.where(times > until, "censored", kind)
+    )
+    row = found[(found["event"] == "vanish") & (found["time"] <= 20)].iloc[-1]
+    return Estimate(row["incidence"], row["low"], row["high"], row["se"])
+
+
+def _pairs(rng: np.random.Generator, n: int) -> pd.DataFrame:
+    """Rates of two conditions on shared draws, the second larger by 0.3 and noise."""
+    rates = rng.normal(size=(n, 1)) + rng.laplace(0, 0.5, (n, 2)) + [0.0, 0.3]
+    return _table("rate", rates)
+
+
+_LIVES = (20, 40)  # mean horizons of two conditions
+
+
+def _gained(rng: np.random.Generator) -> Estimate:
+    times = np.ceil(np.log(rng.random((50, 1))) / np.log1p(-1 / np.array(_LIVES)))
+    draws = _table("horizon", np.minimum(times, _T))
+    return paired_steps_gained(draws.assign(censored=draws["horizon"] == _T), 1, 0, _T)
+
+
+def _truncated(mean_life: float) -> float:
+    """Mean of the smaller of T and a geometric horizon."""
+    return mean_life * (1 - (1 - 1 / mean_life) ** _T)
+
+
+def _bands(n: int, repetitions: int) -> Callable[[np.random.Generator], Array]:
+    def covers(rng: np.random.Generator) -> Array:
+        found = []
+        for seed in range(repetitions):
+            walks = np.cumsum(rng.standard_t(3, (n, 60)), axis=1)
+            lags = pd.MultiIndex.from_product([[0], range(n), range(60)])
+            table = lags.to_frame(index=False, name=["condition", "draw", "lag"])
+            band = profile_bands(table.assign(log_norm=walks.ravel()), seed=seed)
+            found.append(((band["low"] <= 0) & (band["high"] >= 0)).all())
+        return np.array(found)
+
+    return covers
+
+
+def _slope(rng: np.random.Generator) -> Estimate:
+    x = np.log([0.5, 0.8, 1.0, 1.3, 2.0])
+    noise = (rng.normal(size=(100, 1)) + rng.normal(size=(100, 5))) / 2**0.5
+    draws = _table("rate", x + 0.1 * noise * (1 + 0.5 * x))
+    draws["rho"] = np.exp(np.tile(x, 100))
+    return _from(quantile_regression(draws, range(5), [0.25]).iloc[0], "slope")
+
+
+def _component(index: int) -> Callable[[np.random.Generator], Estimate]:
+    def estimate(rng: np.random.Generator) -> Estimate:
+        shapes = [(30, 1, 1), (30, 3, 1), (30, 1, 4), (30, 3, 4)]
+        value = sum(s * rng.normal(size=n) for s, n in zip((2, 1, 0.5, 1), shapes, strict=True))
+        cells = pd.MultiIndex.from_product([range(30), range(3), range(4)])
+        table = cells.to_frame(index=False, name=["draw", "trajectory", "input"])
+        return _from(
+            variance_components(table.assign(value=np.ravel(value))).iloc[index], "variance"
+        )
+
+    return estimate
+
+
+def _average(name: str) -> Callable[[np.random.Generator], Estimate]:
+    def estimate(rng: np.random.Generator) -> Estimate:
+        table = pd.DataFrame({"condition": 0, "lag": 1, "log_norm": rng.normal(0, 0.5, 100)})
+        return _from(averages(table).iloc[0], name)
+
+    return estimate
+
+
+def _awaited(half_width: float) -> Callable[[np.random.Generator], Estimate]:
+    rule = Precision(half_width, most=4096)
+    return lambda rng: progress(rng.gumbel(size=4096), rule).estimate
+
+
 _MEDIAN_HORIZON = float(np.argmax(_SURVIVAL <= 0.5))
+# of a share of 100 horizons: the curve steps over one half at the median
+_STEPPED = 1 - float(
+    sum(
+        stats.norm.sf(1.96 + gap / 0.05)
+        for gap in (
+            _SURVIVAL[int(_MEDIAN_HORIZON) - 1] - 0.5,
+            0.5 - _SURVIVAL[int(_MEDIAN_HORIZON)],
+        )
+    )
+)
 _STEPWISE = "distribution-free and discrete: never below 95 %"
 
 CASES = [
@@ -147,7 +278,17 @@ CASES = [
     _Case(
         "stats.median_survival", f"lattice walk, 100 horizons censored at {_T}", 6000,
         _each(6000, _MEDIAN_HORIZON, lambda r: median_survival(*_horizons(r, 100))),
-        "horizons are whole numbers of one parity here, so that the interval is wider than 95 %",
+        "horizons are odd here: the share beyond falls from 0.501 to 0.463 at the median, so that "
+        "one end can hardly miss; no interval for such times is narrower and valid",
+        attainable=_STEPPED,
+    ),
+    _Case(
+        "stats.median_survival", "100 exponential horizons censored at 90", 4000,
+        _each(4000, 50 * float(np.log(2)), _exponential),
+    ),
+    _Case(
+        "stats.cumulative_incidence", "two exponential events, 100 draws censored at random", 2000,
+        _each(2000, 0.6 * (1 - float(np.exp(-20 / 25))), _incidence),
     ),
     _Case(
         "stats.restricted_mean", f"lattice walk, 100 horizons, mean to {_T}", 2000,
@@ -157,17 +298,69 @@ CASES = [
         "stats.kaplan_meier", "lattice walk, 100 horizons, P(horizon > 25)", 2000,
         _each(2000, float(_SURVIVAL[25]), _curve(25)),
     ),
-    _Case("stats.critical_value", "50 rates ln x, five radii", 1000, _each(1000, 1.0, _root)),
+    _Case("stats.critical_value", "50 rates ln x, five radii", 4000, _each(4000, 1.0, _root)),
+    _Case(
+        "stats.paired_shift", "40 pairs, Laplace noise", 2000,
+        _each(2000, 0.3, lambda r: paired_shift(_pairs(r, 40), 1, 0)[0]),
+    ),
+    _Case(
+        "stats.paired_shift, share above", "40 pairs, Laplace noise", 2000,
+        # the difference of two Laplace numbers of scale b: P(> -d) = 1 - exp(-d/b)(2 + d/b)/4
+        _each(2000, 1 - float(np.exp(-0.6)) * 2.6 / 4,
+              lambda r: paired_shift(_pairs(r, 40), 1, 0)[1]),
+    ),
+    _Case(
+        "stats.paired_steps_gained", f"50 pairs of geometric horizons censored at {_T}", 2000,
+        _each(2000, _truncated(_LIVES[1]) - _truncated(_LIVES[0]), _gained),
+    ),
+    _Case(
+        "stats.profile_bands", "50 random walks, all of 60 lags", 8000, _bands(50, 8000),
+        "ranks are whole numbers: the next narrower band holds the curve in 92.6 %",
+    ),
+    _Case("stats.profile_bands", "200 random walks, all of 60 lags", 2000, _bands(200, 2000)),
+    _Case(
+        "stats.quantile_regression", "slope of the lower quartile, 100 draws at five radii", 8000,
+        _each(8000, 1 + 0.05 * float(stats.norm.ppf(0.25)), _slope),
+        "the density of the rates at the line is smoothed, which makes errors up to a tenth larger",
+    ),
+    *(
+        _Case(
+            "stats.variance_components", f"{name}, 30 draws of 3 trajectories by 4 inputs", 2000,
+            _each(2000, truth, _component(index)),
+        )
+        for index, (name, truth) in enumerate([("draw", 4.0), ("trajectory", 1.0)])
+    ),
+    _Case(
+        "stats.averages", "log of the mean, 100 lognormal numbers of sigma 0.5", 2000,
+        _each(2000, 0.125, _average("annealed")),
+        "of a wide law no interval holds the mean: see the flag `dominated`",
+    ),
+    _Case(
+        "stats.mean", "40 uniform numbers", 8000, _each(8000, 0.5, lambda r: mean(r.random(40))),
+    ),
+    *(
+        _Case(
+            "stats.progress", f"median of Gumbel numbers, drawn until it is known to {h}", 4000,
+            _each(4000, float(stats.gumbel_r.median()), _awaited(h)), _STEPWISE,
+        )
+        for h in (0.2, 0.1)
+    ),
 ]  # fmt: skip
 
 
 def measure(seed: int) -> list[Coverage]:
-    """Repeat every case; the accepted range is 93 to 97 %."""
+    """Repeat every case; the whole interval of the share must be within what is accepted."""
     rows = []
     for case in CASES:
         hits = case.covers(np.random.default_rng(seed_of(case.interval + case.process, seed)))
         share = wilson(int(hits.sum()), hits.size)
-        judged = verdict(share, ACCEPT).replace("not reproduced", "outside 93 to 97 %")
-        judged = judged.replace("reproduced", "within 93 to 97 %")
-        rows.append(Coverage(case.interval, case.process, hits.size, share, judged, case.note))
+        ends = case.attainable - MARGIN, case.attainable + MARGIN
+        accepted = f"{100 * ends[0]:.3g} to {100 * ends[1]:.3g} %"
+        judged = verdict(share, ends).replace("not reproduced", f"outside {accepted}")
+        judged = judged.replace("reproduced", f"within {accepted}")
+        rows.append(
+            Coverage(
+                case.interval, case.process, hits.size, share, case.attainable, judged, case.note
+            )
+        )
     return rows

@@ -22,6 +22,7 @@ from vgcore import environment
 from vgcore.figures import PALETTE, RC, save
 from vgcore.papers.coverage import Coverage
 from vgcore.papers.table import Claim, Figure, Finding, verdict
+from vgcore.study.files import write_text
 
 VERDICTS = ("reproduced", "not reproduced", "not resolvable at this size")
 
@@ -86,7 +87,7 @@ def draw(figure: Figure) -> mpl_figure.Figure:
             if series.theory:
                 ax.plot(x, y, "--", color="#333333", linewidth=1.3, label=series.label, zorder=1)
                 continue
-            colour, marker = PALETTE[(0, 2, 3)[measured % 3]]
+            colour, marker = PALETTE[(0, 2, 3, 4, 5, 6, 1, 7, 8, 9, 10, 11)[measured % 12]]
             measured += 1
             if len(x) > 50:
                 ax.plot(x, y, ".", color=colour, markersize=3, alpha=0.6, label=series.label)
@@ -116,42 +117,59 @@ def draw(figure: Figure) -> mpl_figure.Figure:
     return drawn
 
 
-def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, seed: int) -> Path:
-    """Write report.html, report.md, summary.csv, coverage.csv, manifest.json and figures/."""
-    out.mkdir(parents=True, exist_ok=True)
-    figures = {}
-    for entry in entries:
-        svg, _ = save(draw(entry.finding.figure), out / "figures", entry.claim.name)
-        drawing = " ".join(svg.read_text("utf-8").split())
-        figures[entry.claim.name] = "data:image/svg+xml," + urllib.parse.quote(
-            drawing, safe=" /:=;,().-+'"
-        )
-    pd.DataFrame([e.row() for e in entries]).to_csv(out / "summary.csv", index=False)
-    table = pd.DataFrame([
-        {**dataclasses.asdict(c), **dict(zip(("share", "low", "high", "se"), c.share))}
-        for c in coverage
-    ])  # fmt: skip
-    table.to_csv(out / "coverage.csv", index=False)
-    provenance = {
-        **environment.describe(), "seed": seed,
-        "seconds": round(sum(e.seconds for e in entries), 1),
-    }  # fmt: skip
-    provenance.pop("compile_cache")
-    (out / "manifest.json").write_text(json.dumps(provenance, indent=2) + "\n", "utf-8")
-    counts = {name: sum(e.verdict == name for e in entries) for name in VERDICTS}
-    content = {
-        "entries": entries, "coverage": coverage, "figures": figures, "counts": counts,
-        "provenance": provenance,
-    }  # fmt: skip
+def embedded(figure: mpl_figure.Figure, folder: Path, name: str) -> str:
+    """Save a figure, and return it as the address of an image within a page."""
+    svg, _ = save(figure, folder, name)
+    drawing = " ".join(svg.read_text("utf-8").split())
+    return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
+
+
+def provenance(out: Path, run: str, seed: int, seconds: float) -> dict[str, Any]:
+    """Where the numbers of `vgcore run RUN` come from, also written to manifest.json.
+
+    Asked before a report is written, which would make a checkout differ from its commit.
+    """
+    found = {"run": run, **environment.describe(), "seed": seed, "seconds": round(seconds, 1)}
+    found.pop("compile_cache")
+    write_text(out / "manifest.json", json.dumps(found, indent=2) + "\n")
+    return found
+
+
+def render(templates: Path, out: Path, content: dict[str, Any]) -> Path:
+    """Write report.html and report.md from page.html.j2 and page.md.j2 of a folder."""
     for kind in ("html", "md"):
-        environment_ = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader = jinja2.FileSystemLoader([templates, Path(__file__).parent])
+        templates_of = jinja2.Environment(
+            loader=loader,
             autoescape=kind == "html",
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        page = environment_.get_template(f"page.{kind}.j2").render(content)
-        (out / f"report.{kind}").write_text(page, "utf-8")
+        page = templates_of.get_template(f"page.{kind}.j2").render(content)
+        write_text(out / f"report.{kind}", page)
     return out / "report.html"
+
+
+def write(entries: Sequence[Entry], coverage: Sequence[Coverage], out: Path, seed: int) -> Path:
+    """Write report.html, report.md, summary.csv, coverage.csv, manifest.json and figures/."""
+    out.mkdir(parents=True, exist_ok=True)
+    origin = provenance(out, "papers", seed, sum(e.seconds for e in entries))
+    figures = {
+        e.claim.name: embedded(draw(e.finding.figure), out / "figures", e.claim.name)
+        for e in entries
+    }
+    rows = pd.DataFrame([e.row() for e in entries])
+    write_text(out / "summary.csv", rows.to_csv(index=False))
+    table = pd.DataFrame([
+        {**dataclasses.asdict(c), **dict(zip(("share", "low", "high", "se"), c.share))}
+        for c in coverage
+    ])  # fmt: skip
+    write_text(out / "coverage.csv", table.to_csv(index=False))
+    content = {
+        "entries": entries, "coverage": coverage, "figures": figures,
+        "counts": {name: sum(e.verdict == name for e in entries) for name in VERDICTS},
+        "provenance": origin,
+    }  # fmt: skip
+    return render(Path(__file__).parent, out, content)

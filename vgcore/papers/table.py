@@ -101,16 +101,6 @@ def verdict(measured: Estimate, accept: tuple[float, float]) -> str:
     return "not resolvable at this size"
 
 
-def mean(values: npt.ArrayLike) -> Estimate:
-    """Mean over draws with the interval of Student's t."""
-    from scipy import special
-
-    x = np.asarray(values, dtype=np.float64).ravel()
-    se = float(x.std(ddof=1)) / x.size**0.5
-    half = float(special.stdtrit(x.size - 1, 0.975)) * se
-    return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, se)
-
-
 def exact(value: float) -> Estimate:
     """A number without sampling error."""
     return Estimate(value, value, value, 0.0)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import markupsafe
 import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import text
-from vgcore.study.config import SIZES
+from vgcore.report import calibration, cite, league, text, verdict
+from vgcore.study import sequential
+from vgcore.study.config import SIZES, Condition
+from vgcore.study.files import write_text
+from vgcore.study.plan import conditions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +32,7 @@ KINDS = ("decay", "rate", "phase", "horizon", "share")
 N_RESAMPLES = 1000
 N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
 WIDE = 8.0  # inches; wider figures take the whole width of the page
-LARGEST_SVG = 150_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
+LARGEST_SVG = 50_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,36 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Standings:
+    """A league table of remedies, with its caption and what it says."""
+
+    caption: str
+    table: league.Table
+    sentences: list[str]
+    level: float | None
+    found: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Measured rates beside predicted ones."""
+
+    sentences: list[str]
+    table: league.Table
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
 class Section:
     """Everything a template shows of one slice."""
 
     part: text.Part
     drawings: list[Drawing]
+    standings: list[Standings]
 
 
 def write_report(results: Results, out: str | Path) -> Path:
-    """Write the report of a study: report.html, report.md, summary.csv and figures/.
+    """Write the report of a study: report.html, report.md, summary.csv, league.csv and figures/.
 
     Parameters
     ----------
@@ -98,29 +124,64 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    summary.to_csv(out / "summary.csv", index=False)
+    write_text(out / "summary.csv", summary.to_csv(index=False))
 
     parts = _parts(results, summary.drop(columns="slices"))
-    sections = _sections(parts, results, out / "figures")
+    planned = {one.index: one.condition for one in conditions(study)}
+    sections = _sections(parts, results, planned, out / "figures")
+    files = ["summary.csv"]
+    standings = [
+        one.found.assign(slice=section.part.name, at=one.level)
+        for section in sections
+        for one in section.standings
+    ]
+    if standings:
+        league_table = pd.concat(standings, ignore_index=True)
+        for name in ("series", "at", "slice"):  # the keys of the table stand first
+            league_table.insert(0, name, league_table.pop(name))
+        write_text(out / "league.csv", league_table.to_csv(index=False))
+        files.append("league.csv")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
+    script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
     content = {
         "study": study,
         "title": study.title or study.name,
         "sections": sections,
-        "answer": text.answer(parts),
+        "verdict": verdict.verdict(
+            summary,
+            parts,
+            [(s.part, one.level, one.found) for s in sections for one in s.standings],
+        ),
+        "measured": text.measured(study, len(summary), text.sample_size(summary), N_RESAMPLES),
+        "answer": _answer(sections),
         "incomplete": text.incomplete(_planned(results), _found(results)),
+        "theory": _theory(summary, planned, out / "figures"),
         "n_conditions": len(summary),
         "sample_size": text.sample_size(summary),
         "summary": text.summary_rows(summary, varying),
-        "methods": text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+        "methods": [
+            *text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+            *sequential.sentences(study, draws),
+        ],
         "provenance": text.provenance(results.manifest),
+        "bibtex": cite.bibtex(results.manifest),
+        "latex": [
+            cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
+            for section in sections
+            for one in section.standings
+        ],
+        "command": results.manifest.get("command", ""),
+        "files": files,
+        "script": markupsafe.Markup(script),
+        # the page's policy lets this script run and no other, whatever a study's texts say
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "text": text,
     }
-    page = out / "report.html"
-    page.write_text(environment().get_template("template.html.j2").render(content), "utf-8")
-    markdown = environment().get_template("template.md.j2").render(content)
-    (out / "report.md").write_text(re.sub(r"\n{3,}", "\n\n", markdown), "utf-8")
+    page, templates = out / "report.html", environment()
+    write_text(page, templates.get_template("template.html.j2").render(content))
+    markdown = templates.get_template("template.md.j2").render(content)
+    write_text(out / "report.md", re.sub(r"\n{3,}", "\n\n", markdown))
     return page
 
 
@@ -206,23 +267,75 @@ def _shifts(
     return shifts
 
 
-def _sections(parts: Sequence[text.Part], results: Results, folder: Path) -> list[Section]:
+def _sections(
+    parts: Sequence[text.Part],
+    results: Results,
+    planned: Mapping[int, Condition],
+    folder: Path,
+) -> list[Section]:
     """Draw the figures of every part."""
     sections = []
     for part in parts:
         drawings = []
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results.profiles)
+            figure = _figure(kind, part, parts, results.curves)
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
-        sections.append(Section(part, drawings))
+        sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
     return sections
 
 
+def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
+    """What each slice says; one that compares remedies says it by its league tables."""
+    said = text.answer([section.part for section in sections])
+    return [
+        (title, [line for one in section.standings for line in one.sentences] or lines)
+        for section, (title, lines) in zip(sections, said, strict=True)
+    ]
+
+
+def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Path) -> Theory | None:
+    """What theory predicts, if it does of any condition."""
+    found = calibration.calibration(summary, planned)
+    if found.empty:
+        return None
+    figure = figures.calibration_figure(found)
+    svg, png = figures.save(figure, folder, "calibration")
+    words = text.Caption(
+        "Measured against predicted rates",
+        "Median rate of each condition with its interval against the band that theory predicts; "
+        f"{len(found)} conditions, {text.sample_size(found)} draws each.",
+        "On the line, measured and predicted are equal. Horizontal bars are the band of the "
+        "prediction, which shrinks as N grows; open markers lie beside it by more than 3 standard "
+        "errors and 1/T.",
+        f"Measured against predicted rates of {len(found)} conditions; "
+        f"{int(found['agrees'].sum())} agree.",
+    )
+    drawing = Drawing("calibration", "calibration", True, svg, png, words)
+    return Theory(calibration.sentences(found), calibration.table(found), drawing)
+
+
+def _standings(
+    part: text.Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
+) -> list[Standings]:
+    """League tables of a slice that compares remedies."""
+    found = []
+    for level in league.levels(part):
+        rows = league.league(part, draws, planned, level)
+        where = "" if level is None else f" at {part.x_label} {part.at(level)}"
+        caption = f"Remedies{where}, most steps gained first"
+        said = league.sentences(part, rows, level)
+        found.append(Standings(caption, league.table(rows), said, level, rows))
+    return found
+
+
 def _figure(
-    kind: str, part: text.Part, parts: Sequence[text.Part], profiles: pd.DataFrame
+    kind: str,
+    part: text.Part,
+    parts: Sequence[text.Part],
+    profiles: Callable[[pd.Series[int]], pd.DataFrame],
 ) -> Figure:
     """One figure of a part."""
     styles = _styles(part, parts)
@@ -246,7 +359,7 @@ def _figure(
     ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
     chosen = [levels[int(rank)] for rank in ranks] if levels else []
     shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = profiles[profiles["condition"].isin(shown["condition"])]
+    curves = profiles(shown["condition"])
     return figures.decay_figure(
         shown,
         stats.profile_bands(curves),
@@ -287,7 +400,8 @@ def _markdown(value: object) -> str:
     """Escape text for Markdown: nothing in a study may become markup on a forge."""
     plain = " ".join(str(value).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", re.sub(r"^([#+-])", r"\\\1", plain))
+    escaped = re.sub(r"([\\`*|]|\](?=[(:\[]))", r"\\\1", plain)
+    return re.sub(r"^([#+-])", r"\\\1", escaped)
 
 
 def environment(*folders: Path) -> jinja2.Environment:

@@ -191,9 +191,9 @@ def series_names(rows: pd.DataFrame, factors: Sequence[str]) -> list[str]:
     return [name or "default" for name in names]
 
 
-def together(items: Sequence[str]) -> str:
+def together(items: Sequence[str], word: str = "and") -> str:
     """Join words: a, b and c."""
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {word} {items[-1]}"
 
 
 def fixed_text(part: Part) -> str:
@@ -285,9 +285,9 @@ def zero_crossing(part: Part, series: str) -> str:
     rows = part.rows(series)
     if part.shape.x is None or part.shape.levels or len(rows) < 2:
         return ""
-    root = _root_of(part, series)
+    root = root_of(part, series)
     if root is not None:
-        return f"is zero at {part.x_label} {_root(root, rows)} (n = {int(rows['n'].min())})"
+        return f"is zero at {part.x_label} {root_text(root, rows)} (n = {int(rows['n'].min())})"
     rates = rows["rate"]
     level = _levels_off(rows)
     if level is not None:
@@ -317,7 +317,7 @@ def _levels_off(rows: pd.DataFrame) -> float | None:
     return float(rows["x"].iloc[-n_last]) if n_last > 1 else None
 
 
-def _root_of(part: Part, series: str) -> Estimate | None:
+def root_of(part: Part, series: str) -> Estimate | None:
     """Where the median rate of a series crosses zero, if it does and goes on beyond."""
     root = part.critical.get(series)
     if root is None or not np.isfinite(root.value) or _levels_off(part.rows(series)) is not None:
@@ -325,7 +325,7 @@ def _root_of(part: Part, series: str) -> Estimate | None:
     return root
 
 
-def _root(root: Estimate, rows: pd.DataFrame) -> str:
+def root_text(root: Estimate, rows: pd.DataFrame) -> str:
     """Write a root; an end that leaves the axis says so."""
     if np.isfinite(root.low) and np.isfinite(root.high):
         return interval(*root[:3])
@@ -344,11 +344,11 @@ def zero_crossings(part: Part) -> list[str]:
     rest: dict[str, list[str]] = {}
     for series in part.names:
         end = zero_crossing(part, series)
-        root = _root_of(part, series)
+        root = root_of(part, series)
         if not end:
             return []
         if root is not None:
-            rooted.append(f"{_root(root, part.rows(series))} with {series}")
+            rooted.append(f"{root_text(root, part.rows(series))} with {series}")
         else:
             rest.setdefault(end, []).append(series)
     said = []
@@ -505,8 +505,8 @@ def glance(part: Part) -> tuple[list[str], list[list[str]]]:
             r = row.iloc[0]
             line = [series, str(r["n"]), rate_text(r), f"{horizon_text(r)} steps", share_text(r)]
         if with_roots:
-            root = _root_of(part, series)
-            line.append("none in range" if root is None else _root(root, part.rows(series)))
+            root = root_of(part, series)
+            line.append("none in range" if root is None else root_text(root, part.rows(series)))
         lines.append(line)
     return head, lines
 
@@ -651,6 +651,40 @@ def _alt_values(part: Part, column: str) -> str:
 # --- methods ---------------------------------------------------------------------------------
 
 
+def measured(study: Any, n_conditions: int, sample: str, n_resamples: int) -> list[tuple[str, str]]:
+    """What was measured, in six lines: aims, mechanism, estimands, methods, measures, variation."""
+    window = study.measure.rate_window
+    return [
+        ("Aim", "How far back a gradient survives, where it begins to vanish, and what helps."),
+        (
+            "Data",
+            f"{n_conditions} condition{'' if n_conditions == 1 else 's'}, {sample} draws "
+            f"each: random weights, inputs, initial state and loss direction, seed "
+            f"{study.seed}.",
+        ),
+        (
+            "Estimands",
+            "Median vanishing rate (nats a step), memory horizon to "
+            f"{fraction(study.measure.eps)}, share of draws that explode, axis value of zero rate.",
+        ),
+        (
+            "Methods",
+            f"Slope of the log gradient norm over lags {window[0]:g} T to {window[1]:g} T; "
+            "conditions of one size share their draws, so that differences are paired.",
+        ),
+        (
+            "Measures",
+            f"{100 * LEVEL:.0f} % intervals and Monte Carlo errors; {n_resamples} resamples of "
+            "whole draws for the axis value of zero rate.",
+        ),
+        (
+            "Variation",
+            "Every interval covers draw to draw, and nothing else: no other size, input law or "
+            "trained network.",
+        ),
+    ]
+
+
 def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
     """How every number was made, in paragraphs."""
     level = f"{100 * LEVEL:.0f} %"
@@ -663,7 +697,8 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
         f"that vanished exactly has the rate {MINUS}∞ and is counted, not dropped.",
         "Every interval covers the variation from draw to draw: weights, inputs, initial state and "
         "loss direction together. It does not cover other sizes, other inputs or trained networks. "
-        f"All are {level} intervals for one number; they do not hold jointly unless said.",
+        f"All are {level} intervals for one number; they do not hold jointly unless said. Those of "
+        "the steps gained hold together within one league table (Bonferroni over its remedies).",
         "Rates are medians over draws (quenched: of the logarithm, not of the norm) with "
         "distribution-free order-statistic intervals and Maritz-Jarrett Monte Carlo errors; below "
         "six draws there is no such interval. Horizons are Kaplan-Meier medians with log-log "

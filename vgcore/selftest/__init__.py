@@ -10,6 +10,12 @@ table with a chance below 1e-4 at any seed. To add a check, enter a function in 
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +24,17 @@ from vgcore import checks
 from vgcore.selftest import cells, estimators, functions, initializers
 from vgcore.selftest.table import ALARM, CHECKS, Check, Finding, alarm_limit
 
-__all__ = ["ALARM", "CHECKS", "Row", "cells", "estimators", "functions", "initializers", "run"]
+__all__ = [
+    "ALARM",
+    "CHECKS",
+    "Row",
+    "cells",
+    "estimators",
+    "functions",
+    "initializers",
+    "rows",
+    "run",
+]
 
 
 @dataclass(frozen=True)
@@ -71,16 +87,78 @@ def run_check(one: Check, seed: int = 0) -> Row:
     """Do one check. What it raises is a finding, and no reason to leave out the others."""
     try:
         with np.errstate(all="ignore"):
-            found, fault = one.run(one.generator(seed)), ""
+            return _row(one, one.run(one.generator(seed)))
     except Exception as error:
-        kind = "z" if one.statistical else "error"
-        found, fault = Finding(kind, *[np.nan] * 5), f"{type(error).__name__}: {error}"
+        return _fault(one, error)
+
+
+def _row(one: Check, found: Finding, fault: str = "") -> Row:
     # The limit counts the laws of the whole table, whichever of them are asked for.
     if one.statistical:
         found = dataclasses.replace(
             found, limit=alarm_limit(sum(c.statistical for c in CHECKS.values()))
         )
     return Row(one.name, one.covers, **dataclasses.asdict(found), fault=fault)
+
+
+def _fault(one: Check, error: Exception) -> Row:
+    kind = "z" if one.statistical else "error"
+    return _row(one, Finding(kind, *[np.nan] * 5), f"{type(error).__name__}: {error}")
+
+
+def rows(seed: int = 0, only: str = "", n_processes: int = 1) -> Iterator[Row]:
+    """Do the checks as `run` does, and give each row as soon as those before it are done.
+
+    Parameters
+    ----------
+    seed, only
+        As in `run`.
+    n_processes
+        Areas are shared out among so many processes, as a process compiles one kernel at a time;
+        in a script of your own, ask for more than one under `if __name__ == "__main__":` only.
+
+    Examples
+    --------
+    >>> from vgcore import selftest
+    >>> next(selftest.rows(only="spectral radius")).passed
+    True
+    """
+    wanted = select(only)
+    if n_processes == 1:
+        yield from (run_check(one, seed) for one in wanted)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n_processes, context, _begin_worker)
+    try:
+        areas: dict[str, Future[dict[str, Row]]] = {}
+        for one in wanted:
+            if one.covers not in areas:
+                names = [other.name for other in wanted if other.covers == one.covers]
+                areas[one.covers] = pool.submit(_run_checks, names, seed)
+        for one in wanted:
+            try:
+                yield areas[one.covers].result()[one.name]
+            except Exception as error:  # a kernel that ends its process
+                yield _fault(one, error)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a Ctrl-C does not wait for the rest
+
+
+def _run_checks(names: list[str], seed: int) -> dict[str, Row]:
+    return {name: run_check(CHECKS[name], seed) for name in names}
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the process that asks, and end with it however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def run(seed: int = 0, only: str = "") -> list[Row]:
@@ -108,5 +186,4 @@ def run(seed: int = 0, only: str = "") -> list[Row]:
     >>> all(row.passed for row in selftest.run(only="spectral radius"))
     True
     """
-    seed = checks.integer("seed", seed)
-    return [run_check(one, seed) for one in select(only)]
+    return list(rows(checks.integer("seed", seed), only))

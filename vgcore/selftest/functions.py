@@ -9,7 +9,7 @@ from scipy import special
 
 from vgcore._typing import Array
 from vgcore.activations import ACTIVATIONS
-from vgcore.cells import normal_block
+from vgcore.draws import normal_block
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.selftest.table import Finding, check, identity, law

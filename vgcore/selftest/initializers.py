@@ -35,6 +35,7 @@ _INDEPENDENT = {
     "xavier_uniform": (1.0, _UNIFORM),
     "kaiming_normal": (2.0**0.5, _NORMAL),
     "kaiming_uniform": (2.0**0.5, _UNIFORM),
+    "torch": (3.0**-0.5, _UNIFORM),
     "lecun_normal": (1.0, _NORMAL),
     "critical": (1.0, _NORMAL),
     "sparse": (1.0, _NORMAL * _N / 15),

@@ -24,16 +24,22 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     ValidationError,
     create_model,
     model_validator,
 )
 
 from vgcore.checks import suggestion
-from vgcore.errors import StudyError
+from vgcore.errors import StoreError, StudyError
+from vgcore.study.cells import CELLS, CellKind, Rnn
+from vgcore.study.choices import Choice, choose, named
+from vgcore.study.files import read_whole
+from vgcore.study.remedies import Nothing, Remedy, find_remedy
 
 MAX_CONDITIONS = 10**6
 MAX_DRAWS = 10**9
+_MOST_BYTES = 16 * 2**20
 AS_DRAWN = "as_drawn"
 _SCALES = ("spectral_radius", "gain")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
@@ -74,9 +80,13 @@ def _known(value: str, table: Mapping[str, Any]) -> str:
     return value
 
 
-def _radius(value: object) -> object:
+def _as_drawn(value: object) -> object:
     """None inside stands for "as_drawn" in a file, which has no word for nothing."""
-    return None if value == AS_DRAWN else value
+    return None if isinstance(value, str) and value == AS_DRAWN else value
+
+
+def _cell(value: object) -> object:
+    return value if isinstance(value, CellKind) else choose(CELLS, *named(value, "cell"))
 
 
 def _given(value: object) -> object:
@@ -120,19 +130,24 @@ class Condition(_Model):
     """One point of a study's design: a value for every factor.
 
     `spectral_radius` and `gain` exclude each other; where both are None the matrix keeps its
-    initializer's own gain ("as_drawn" in a file). `law` holds keywords of the initializer.
+    initializer's own gain ("as_drawn" in a file). `law` holds keywords of the initializer. An
+    `input_variance` of None ("as_drawn") means PyTorch's law of input weights and biases. `remedy`
+    is what is done to the condition; those that differ in it alone share their draws.
     """
 
-    cell: Literal["rnn"] = "rnn"
+    cell: Annotated[InstanceOf[CellKind], BeforeValidator(_cell)] = Rnn()
+    remedy: Annotated[InstanceOf[Remedy], BeforeValidator(find_remedy)] = Nothing()
     init: Annotated[str, AfterValidator(_known_init)] = "gaussian"
-    spectral_radius: Annotated[Positive | None, BeforeValidator(_radius)] = 1.0
+    spectral_radius: Annotated[Positive | None, BeforeValidator(_as_drawn)] = 1.0
     gain: Annotated[Positive | None, BeforeValidator(_given)] = None
     activation: Annotated[str, AfterValidator(_known_activation)] = "tanh"
     n_hidden: Annotated[int, Field(ge=1, le=4096)] = 64
     n_steps: Annotated[int, Field(ge=1, le=10_000_000)] = 1000
     burn_in: Annotated[int, Field(ge=0, le=10_000_000)] = 200
     n_inputs: Annotated[int, Field(ge=1, le=4096)] = 8
-    input_variance: Annotated[float, Field(ge=0)] = 0.1
+    input_variance: Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(_as_drawn)] = (
+        0.1
+    )
     n_trajectories: Annotated[int, Field(ge=1, le=10_000)] = 1
     dtype: Literal["float32", "float64"] = "float64"
     jacobian: Literal["exact", "as_printed"] = "exact"
@@ -148,13 +163,29 @@ class Condition(_Model):
             return {**data, "spectral_radius": AS_DRAWN}
         return data
 
+    @property
+    def treated(self) -> Condition:
+        """The condition with what its remedy puts in the place of cell, law and scale."""
+        factors = self.remedy.factors()
+        return self.model_copy(update=factors) if factors else self
+
+    @property
+    def recurrent_law(self) -> tuple[str, dict[str, Any]]:
+        """Initializer and keywords of the recurrent matrices, as the cell takes them."""
+        return self.cell.law(self.init, dict(self.law), self.n_hidden)
+
+    @property
+    def driven(self) -> bool:
+        """Whether there is input."""
+        return self.cell.has_inputs and self.input_variance != 0
+
 
 _TWO_SCALES = (
     "found both spectral_radius and gain, expected one of them (each fixes the scale of the "
     "matrix); drop the other"
 )
 FACTORS = tuple(Condition.model_fields)
-SIZES = ("cell", "n_hidden", "n_inputs", "n_trajectories")
+SIZES = ("n_hidden", "n_inputs", "n_trajectories")
 """Factors that address a draw: conditions that agree in them share their draws."""
 # The factors of a slice are typed by those of a condition, so that a new factor is one line above.
 _HINTS: dict[str, Any] = {
@@ -198,11 +229,49 @@ def _plain(factors: Mapping[str, Any]) -> dict[str, Any]:
     """Condition as a file would hold them."""
 
     def value(name: str, item: Any) -> Any:
-        if name == "spectral_radius" and item is None:
+        if name in ("spectral_radius", "input_variance") and item is None:
             return AS_DRAWN
+        if isinstance(item, Choice):
+            return item.plain
         return dict(item) if name == "law" else item
 
     return {name: value(name, item) for name, item in factors.items()}
+
+
+class Precision(_Model):
+    """A precision to reach, in the place of a number of draws.
+
+    Each condition is looked at after `least` draws, then each time their number has grown by the
+    factor `growth`, and is drawn until half the width of the 95 % interval of its estimate is at
+    most `half_width`, or until `most`. `vgcore.stats.Precision` has the rule and what it costs.
+
+    Attributes
+    ----------
+    half_width : float
+        In the unit of the estimate.
+    estimate : str
+        "rate": the median vanishing rate, nats per step. "growing": the share of draws that grow
+        to 1/eps at their rate. "horizon_mean": the mean memory horizon, restricted to n_steps.
+    least, most : int
+    growth : float
+    """
+
+    half_width: Annotated[float, Field(gt=0)]
+    estimate: Literal["rate", "growing", "horizon_mean"] = "rate"
+    least: Annotated[int, Field(ge=16, le=MAX_DRAWS)] = 128
+    most: Draws = 10_000
+    growth: Annotated[float, Field(ge=1.1, le=100)] = 1.5
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.most < self.least:
+            text = f"found {self.most}, expected at least {self.least} (least); raise it"
+            raise _Faults([("most", text)])
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The keys of a study file."""
+        return self.model_dump()
 
 
 class Slice(_Model):
@@ -214,6 +283,7 @@ class Slice(_Model):
     name: Name
     title: str = ""
     n_draws: Draws | None = None
+    precision: Precision | None = None
     fixed: _Fixed = _Fixed()
     grid: _Grid
 
@@ -243,7 +313,9 @@ class Slice(_Model):
             name: [_plain({name: value})[name] for value in values]
             for name, values in self.grid_factors.items()
         }
-        draws = {} if self.n_draws is None else {"n_draws": self.n_draws}
+        draws: dict[str, Any] = {} if self.n_draws is None else {"n_draws": self.n_draws}
+        if self.precision is not None:
+            draws["precision"] = self.precision.plain()
         return {
             "name": self.name,
             "title": self.title,
@@ -296,6 +368,8 @@ class Study(_Model):
         Every random number of the study is addressed below this seed.
     n_draws : int
         Draws a condition, unless a slice says otherwise.
+    precision : Precision, optional
+        What to reach in the place of `n_draws`, unless a slice says otherwise.
     defaults : Condition
     measure : Measure
     slices : tuple of Slice
@@ -306,6 +380,7 @@ class Study(_Model):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     n_draws: Draws = 100
+    precision: Precision | None = None
     defaults: Condition = Condition()
     measure: Measure = Measure()
     slices: Annotated[
@@ -347,13 +422,18 @@ class Study(_Model):
 
     def _slice_faults(self) -> Iterator[tuple[str, str]]:
         """Faults that show without expanding the grids."""
+        if self.precision is not None and "n_draws" in self.model_fields_set:
+            yield "precision", _TWO_NUMBERS
         names = [part.name for part in self.slices]
         n_conditions = n_draws = 0
         for i, part in enumerate(self.slices):
             place = f"slice {i + 1} ({part.name})"
             fixed, grid = part.fixed_factors, part.grid_factors
             n_conditions += part.n_points
-            n_draws += part.n_points * self.draws_of(part)
+            rule = self.precision_of(part)
+            n_draws += part.n_points * (self.draws_of(part) if rule is None else rule.most)
+            if part.precision is not None and part.n_draws is not None:
+                yield f"{place} > precision", _TWO_NUMBERS
             if part.name in names[:i]:
                 yield place, f"found the name {part.name!r} a second time; give it another"
             if not grid:
@@ -379,7 +459,8 @@ class Study(_Model):
         if n_draws > MAX_DRAWS:
             yield (
                 "slices",
-                f"found {n_draws:,} draws in all, expected at most {MAX_DRAWS:,}; lower n_draws",
+                f"found {n_draws:,} draws in all, expected at most {MAX_DRAWS:,}; lower n_draws, "
+                "or most of a precision",
             )
 
     def _condition_faults(self) -> Iterator[tuple[str, str]]:
@@ -408,10 +489,18 @@ class Study(_Model):
             laws = {(point.init, point.law, point.n_hidden) for point in points}
             for init, law, n_hidden in sorted(laws, key=repr):
                 yield from _law_faults(f"{place} > law", init, dict(law), n_hidden)
+            yield from sorted({(place, fault) for p in points for fault in _cell_faults(p)})
 
     def draws_of(self, part: Slice) -> int:
-        """Draws that a slice asks of each of its conditions."""
+        """Draws that a slice asks of each of its conditions; the first look of a precision."""
+        rule = self.precision_of(part)
+        if rule is not None:
+            return rule.least
         return self.n_draws if part.n_draws is None else part.n_draws
+
+    def precision_of(self, part: Slice) -> Precision | None:
+        """The precision that a slice asks for, if it does not ask for a number of draws."""
+        return self.precision if part.precision is None and part.n_draws is None else part.precision
 
     def resolved(self) -> dict[str, Any]:
         """The study with every default written out, as plain values that JSON and TOML can hold.
@@ -427,7 +516,11 @@ class Study(_Model):
             "title": self.title,
             "description": self.description,
             "seed": self.seed,
-            "n_draws": self.n_draws,
+            **(
+                {"n_draws": self.n_draws}
+                if self.precision is None
+                else {"precision": self.precision.plain()}
+            ),
             "defaults": _plain(defaults),
             "measure": {
                 "eps": self.measure.eps,
@@ -451,7 +544,7 @@ class Study(_Model):
     def to_toml(self) -> str:
         """The resolved study as the text of a study file."""
         content = self.resolved()
-        lines = [f"{key} = {_toml(content.pop(key))}" for key in _HEAD]
+        lines = [f"{key} = {_toml(content.pop(key))}" for key in _HEAD if key in content]
         for key in ("defaults", "measure"):
             lines += ["", f"[{key}]", *_toml_lines(content[key])]
         for part in content["slice"]:
@@ -463,12 +556,41 @@ class Study(_Model):
         return "\n".join(lines) + "\n"
 
 
-_HEAD = ("name", "title", "description", "seed", "n_draws")
+_HEAD = ("name", "title", "description", "seed", "n_draws", "precision")
+_TWO_NUMBERS = (
+    "found both n_draws and precision, expected one of them (each says how much to draw); drop the "
+    "other"
+)
 
 
 def _repeated(values: tuple[Any, ...]) -> list[Any]:
     seen: set[Any] = set()
     return [value for value in values if value in seen or seen.add(value)]  # type: ignore[func-returns-value]
+
+
+def _cell_faults(point: Condition) -> Iterator[str]:
+    """What a condition asks of a cell, or of a remedy, that it cannot have."""
+    treated = point.treated
+    cell, only = treated.cell, point.remedy.only
+    if only and cell.name not in only:
+        yield (
+            f"remedy {point.remedy.name!r} works on {', '.join(only)}, found cell {cell.name!r}; "
+            "drop it from the grid of other cells"
+        )
+    if treated.jacobian != "exact" and cell.name != "rnn":
+        yield (
+            f'found jacobian = "{treated.jacobian}" with cell {cell.name!r}; the printed form is '
+            "that of the vanilla cell: use exact"
+        )
+    if not cell.has_inputs and (treated.burn_in or treated.input_variance != 0):
+        yield (
+            f"cell {cell.name!r} has no input: found burn_in = {treated.burn_in} and "
+            f"input_variance = {treated.input_variance}, expected 0 for both"
+        )
+    try:
+        treated.recurrent_law  # noqa: B018
+    except ValueError as error:
+        yield f"cell {cell.name!r}: {error}"
 
 
 def _law_faults(
@@ -566,12 +688,14 @@ def _load(name_or_path: str | Path, folder: Path, children: tuple[str, ...]) -> 
 
 def _read_file(path: Path) -> bytes:
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        if path.exists():
+            return read_whole(path, _MOST_BYTES, links=True)
         raise StudyError(
             f"{path}: no such file; shipped studies are named without .toml: "
             f"{', '.join(shipped_studies())}"
-        ) from None
+        )
+    except StoreError as error:
+        raise StudyError(f"{error}; expected a TOML file") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         reason = getattr(error, "strerror", None) or error
         raise StudyError(f"{path}: cannot be read ({reason}); expected a TOML file") from None
@@ -579,11 +703,14 @@ def _read_file(path: Path) -> bytes:
 
 def _merged(parent: dict[str, Any], child: dict[str, Any]) -> dict[str, Any]:
     """A study on top of the one it extends: tables key by key, all else (slices too) as a whole."""
-    merged = {key: value for key, value in parent.items() if key not in ("name", "title")}
+    dropped: tuple[str, ...] = ("name", "title")
+    if not child.keys().isdisjoint(("n_draws", "precision")):
+        dropped += ("n_draws", "precision")
+    merged = {key: value for key, value in parent.items() if key not in dropped}
     for key, value in child.items():
         if key in ("defaults", "measure") and isinstance(value, dict):
-            dropped = _SCALES if not value.keys().isdisjoint(_SCALES) else ()
-            kept = {name: v for name, v in parent[key].items() if name not in dropped}
+            scales = _SCALES if not value.keys().isdisjoint(_SCALES) else ()
+            kept = {name: v for name, v in parent[key].items() if name not in scales}
             value = {**kept, **value}
         merged[key] = value
     return merged
@@ -657,6 +784,8 @@ def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
     """Valid keys of the table that a key stands in."""
     if len(loc) == 1:
         return ["extends", *(f.alias or name for name, f in Study.model_fields.items())]
+    if "precision" in loc[:-1]:
+        return list(Precision.model_fields)
     if loc[0] == "slice":
         return list(Slice.model_fields if len(loc) == 3 else FACTORS)
     return list(Measure.model_fields if loc[0] == "measure" else FACTORS)

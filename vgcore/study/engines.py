@@ -1,42 +1,44 @@
-"""Running a study: chunks go to worker threads, results to the store as they come.
+"""Running a study: chunks go to workers, parts to the store as they are done, in any order.
 
-Each chunk is measured on one thread by kernels that release the GIL, so plain Python threads use
-every core. The main thread alone writes. Nothing depends on which thread measures what, or when.
+Each chunk is measured on one thread, by kernels that release the GIL, so plain threads of this
+process use every core; the other engines put them into processes of their own, here or elsewhere.
+Nothing depends on which worker measures what, or when.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
 
 from vgcore import checks
 from vgcore.environment import thread_count
 from vgcore.errors import StudyInterrupted
-from vgcore.study.config import Condition, Measure, Study, load_study
-from vgcore.study.plan import Chunk, PlannedCondition, chunks, conditions
-from vgcore.study.store import Results, Store, load_results
+from vgcore.study.cluster import connected, n_threads, outcome, submit
+from vgcore.study.config import Study, load_study
+from vgcore.study.plan import Chunk, chunks, share
+from vgcore.study.processes import Processes
+from vgcore.study.progress import Progress, on_terminal
+from vgcore.study.sequential import is_sequential
+from vgcore.study.store import Delivery, Results, Store, load_results
+from vgcore.study.worker import Job, MeasureFunction, Task, perform, tasks
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from rich.progress import Progress
+    from distributed import Client
 
-ENGINES = ("local",)
+ENGINES = ("local", "process", "dask")
 MAX_WORKERS = 1024
-
-Columns = dict[str, npt.NDArray[Any]]
-MeasureFunction = Callable[[Condition, Measure, int, int, int], tuple[Columns, Columns]]
-"""(condition, settings, seed, start, stop) -> columns of draws and of profiles."""
+WAKE_SECONDS = 0.2
 
 
 def run_study(
@@ -45,7 +47,10 @@ def run_study(
     *,
     engine: str = "local",
     n_workers: int | None = None,
-    progress: bool = True,
+    client: Client | None = None,
+    scheduler: str | None = None,
+    shard: str | tuple[int, int] | None = None,
+    progress: bool | Progress = True,
     command: str | None = None,
     measure: MeasureFunction | None = None,
 ) -> Results:
@@ -58,11 +63,20 @@ def run_study(
     out
         Results folder. One that holds a part of this study's results is completed.
     engine
-        "local": threads of this process.
+        "local": threads of this process. "process": processes with one thread each. "dask": the
+        workers of a Dask cluster, which write their parts themselves where they see `out`. The
+        results do not depend on it.
     n_workers
-        Threads; None means as many as this process may use cores. The results do not depend on it.
+        Threads or processes; None means as many as this process may use cores. A cluster that
+        exists already has its own number. The results do not depend on it.
+    client, scheduler
+        For engine "dask": a `distributed.Client`, or the address of a scheduler. Without either a
+        cluster of local processes is made for the run.
+    shard
+        "i/n" or (i, n): measure the i-th of n shares of about equal predicted cost, i from 1; for
+        batch systems, each share into a folder of its own. `merge` puts them together.
     progress
-        Show a progress bar, on a terminal only.
+        Show a bar on a terminal and a line each ten seconds elsewhere; or a `Progress`.
     command
         What the manifest says of how the run was started; None means this process's command line.
     measure
@@ -78,6 +92,8 @@ def run_study(
         The study cannot be loaded.
     StoreError
         The folder holds another study, or cannot be written.
+    WorkerError
+        Processes that measured a chunk died three times, or the cluster cannot be reached.
     StudyInterrupted
         Ctrl-C was pressed. Chunks in hand were finished and stored; a second Ctrl-C drops them.
 
@@ -89,88 +105,195 @@ def run_study(
     600
     """
     checks.choice("engine", engine, ENGINES)
+    for name, given in (("client", client), ("scheduler", scheduler)):
+        if given is not None and engine != "dask":
+            raise ValueError(f"{name}: found with engine={engine!r}, expected 'dask'; set engine")
     if n_workers is None:
         n_workers = thread_count()
     n_workers = checks.integer("n_workers", n_workers, least=1, most=MAX_WORKERS)
     if not isinstance(study, Study):
         study = load_study(study)
-    plan = chunks(study)
-    with Store(out, study, plan, n_workers=n_workers, command=command) as store:
-        missing = [chunk for chunk in plan if chunk.index not in store.done]
-        with _Bar(study, plan, store.done, shown=progress) as bar, _interrupts() as interrupted:
-            for chunk, tables in _measured(study, missing, measure, n_workers, interrupted):
-                store.write(chunk, tables)
-                bar.advance(chunk)
-        done = len(store.done)
-    if done < len(plan):
-        raise StudyInterrupted(Path(out), done, len(plan))
+    if not isinstance(progress, Progress):
+        progress = Progress("auto" if progress else "off")
+    if shard is not None and is_sequential(study):
+        raise ValueError(
+            f"shard: found {shard!r} with a study that asks for a precision, expected None; it is "
+            "drawn in rounds that need all draws before: use engine='dask', or fix n_draws"
+        )
+    with Store(out, study, chunks(study), n_workers=n_workers, command=command) as store:
+        plan = store.chunks  # grows by rounds where a precision is asked for
+        wanted = frozenset(range(len(plan)) if shard is None else share(plan, *parse_shard(shard)))
+        missing = [plan[index] for index in sorted(wanted - store.done)]
+        work = _Rounds(store, missing, progress)
+        job = Job.of(store, measure)
+        progress.start(study, plan, store.done, wanted)
+        with contextlib.ExitStack() as stack:
+            stack.callback(progress.stop)
+            interrupted = stack.enter_context(_interrupts())
+            deliveries = _local(job, work, n_workers, interrupted)
+            if missing and engine == "process":
+                deliveries = _process(job, work, n_workers, interrupted)
+            elif missing and engine == "dask":
+                n_own = n_workers if is_sequential(study) else min(n_workers, len(missing))
+                connection = connected(client, scheduler, n_own)
+                deliveries = _dask(job, work, stack.enter_context(connection), interrupted)
+            for delivery in stack.enter_context(contextlib.closing(deliveries)):
+                if delivery is None:
+                    progress.tick()
+                else:
+                    store.accept(delivery)
+                    part = delivery.part
+                    progress.advance(plan[part["chunk"]], delivery.worker, part["seconds"])
+        if shard is None:
+            store.unfold()  # an interrupt may have come between two rounds
+            wanted = frozenset(range(len(plan)))
+        done = len(store.done & wanted)
+    if done < len(wanted):
+        raise StudyInterrupted(Path(out), done, len(wanted))
     return load_results(out)
 
 
-def _default_measure(seed: int) -> MeasureFunction:
-    """A function for one chunk, whose conditions share what random numbers they can.
+class _Rounds:
+    """Tasks of what is missing; once all of it is stored, those of the next round.
 
-    Imported when needed, since it brings the compiled kernels with it.
+    It ends where nothing can be begun yet, and goes on when it is asked again.
     """
-    from vgcore.study.measure import Numbers, measure
 
-    return functools.partial(measure, numbers=Numbers(seed))
+    def __init__(self, store: Store, missing: list[Chunk], progress: Progress) -> None:
+        self._store, self._progress = store, progress
+        self._tasks = tasks(store.study, missing)
+
+    def __iter__(self) -> _Rounds:
+        return self
+
+    def __next__(self) -> Task:
+        while (task := next(self._tasks, None)) is None:
+            more = self._store.unfold()
+            if not more:
+                raise StopIteration
+            done = self._store.done
+            self._progress.extend(more, done)
+            self._tasks = tasks(self._store.study, [c for c in more if c.index not in done])
+        return task
 
 
-def _measured(
-    study: Study,
-    work: list[Chunk],
-    measure: MeasureFunction | None,
+def parse_shard(shard: str | tuple[int, int]) -> tuple[int, int]:
+    """(i, n) from "i/n".
+
+    Examples
+    --------
+    >>> from vgcore.study.engines import parse_shard
+    >>> parse_shard("3/8")
+    (3, 8)
+    """
+    values = shard.split("/") if isinstance(shard, str) else list(shard)
+    try:
+        index, number = (int(value) for value in values)
+    except (TypeError, ValueError):
+        index = number = 0
+    if not 1 <= index <= number:
+        raise ValueError(f"shard: found {shard!r}, expected i/n with 1 <= i <= n, for example 3/8")
+    return index, number
+
+
+def _local(
+    job: Job, work: Iterable[Task], n_workers: int, interrupted: threading.Event
+) -> Generator[Delivery | None, None, None]:
+    """Threads of this process."""
+
+    def measure(task: Task) -> Delivery:
+        return perform(job, task, threading.current_thread().name)
+
+    yield from _on_threads(measure, work, n_workers, interrupted)
+
+
+def _process(
+    job: Job, work: Iterable[Task], n_workers: int, interrupted: threading.Event
+) -> Generator[Delivery | None, None, None]:
+    """Processes, each with a thread here that waits for it."""
+    with Processes(job) as processes:
+        yield from _on_threads(processes.perform, work, n_workers, interrupted, processes.end)
+
+
+def _on_threads(
+    measure: Callable[[Task], Delivery],
+    work: Iterable[Task],
     n_workers: int,
     interrupted: threading.Event,
-) -> Iterator[tuple[Chunk, dict[str, Columns]]]:
-    """Measure chunks on threads and yield them as they are done, in any order.
+    drop: Callable[[], None] = lambda: None,
+) -> Generator[Delivery | None, None, None]:
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="thread")
+    wait = True
+    try:
+        yield from _in_hand(
+            lambda task: pool.submit(measure, task),
+            work,
+            itertools.repeat(2 * n_workers),
+            interrupted,
+        )
+    except KeyboardInterrupt:
+        wait = False  # the user wants out; what still runs finds the lock gone and writes nothing
+        raise
+    finally:
+        if not wait:
+            drop()
+        pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def _dask(
+    job: Job, work: Iterable[Task], client: Client, interrupted: threading.Event
+) -> Generator[Delivery | None, None, None]:
+    """The workers of a cluster, as many as it has at the time."""
+
+    def widths() -> Iterator[int]:
+        while True:
+            yield max(2, 2 * n_threads(client))
+
+    yield from _in_hand(
+        functools.partial(submit, client, job),
+        work,
+        widths(),
+        interrupted,
+        result=outcome,
+        cancel=lambda future: False,  # Dask does not say which have begun; there are few
+    )
+
+
+def _in_hand(
+    begin: Callable[[Task], Any],
+    work: Iterable[Task],
+    widths: Iterator[int],
+    interrupted: threading.Event,
+    *,
+    result: Callable[[Any], Delivery] = lambda future: future.result(),
+    cancel: Callable[[Any], bool] = lambda future: future.cancel(),
+) -> Generator[Delivery | None, None, None]:
+    """Submit tasks, few at a time, and yield what comes back; None now and then while waiting.
 
     At most two chunks a worker are in hand, so memory does not grow with the study. After an
     interrupt nothing new is begun, and what is running is still yielded.
     """
-    found = conditions(study)
-    queue = iter(work)
-    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="vgcore")
-    pending: dict[Future[dict[str, Columns]], Chunk] = {}
-    try:
-        while True:
-            while len(pending) < 2 * n_workers and not interrupted.is_set():
-                chunk = next(queue, None)
-                if chunk is None:
-                    break
-                pending[pool.submit(_measure_chunk, study, found, chunk, measure)] = chunk
-            if interrupted.is_set():
-                pending = {f: chunk for f, chunk in pending.items() if not f.cancel()}
-            if not pending:
-                return
-            # Woken now and then, so that an interrupt cancels what has not begun.
-            for future in wait(pending, timeout=0.2, return_when=FIRST_COMPLETED).done:
-                yield pending.pop(future), future.result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _measure_chunk(
-    study: Study, found: list[PlannedCondition], chunk: Chunk, measure: MeasureFunction | None
-) -> dict[str, Columns]:
-    """The columns of a chunk's two tables, its items one after the other."""
-    if measure is None:
-        measure = _default_measure(study.seed)
-    blocks: dict[str, list[Columns]] = {"draws": [], "profiles": []}
-    for index, start, stop in chunk.items:
+    rest = iter(work)
+    pending: set[Any] = set()
+    ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    while True:
+        if interrupted.is_set():
+            pending = {future for future in pending if not cancel(future)}
+        else:
+            for task in itertools.islice(rest, max(0, next(widths) - len(pending))):
+                future = begin(task)
+                pending.add(future)
+                future.add_done_callback(ready.put)
+        if not pending:
+            return
         try:
-            measured = measure(found[index].condition, study.measure, study.seed, start, stop)
-        except Exception as error:
-            error.add_note(f"while measuring condition {index}, draws {start} to {stop - 1}")
-            raise
-        for part, columns in zip(blocks.values(), measured, strict=True):
-            n_rows = len(columns["draw"])
-            part.append({"condition": np.full(n_rows, index, np.int32), **columns})
-    return {
-        table: {name: np.concatenate([block[name] for block in part]) for name in part[0]}
-        for table, part in blocks.items()
-    }
+            future = ready.get(timeout=WAKE_SECONDS)
+        except queue.Empty:
+            yield None
+            continue
+        if future in pending:
+            pending.remove(future)
+            yield result(future)
 
 
 @contextlib.contextmanager
@@ -193,7 +316,7 @@ def _interrupts() -> Iterator[threading.Event]:
         if interrupted.is_set():
             default(signum, frame)
         interrupted.set()
-        if _on_terminal():
+        if on_terminal():
             sys.stderr.write("\nfinishing the draws in hand; Ctrl-C again drops them\n")
 
     signal.signal(signal.SIGINT, handle)
@@ -201,66 +324,3 @@ def _interrupts() -> Iterator[threading.Event]:
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, default)
-
-
-def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-class _Bar:
-    """Progress on the terminal: conditions, draws, draws a second, time left."""
-
-    def __init__(
-        self, study: Study, plan: list[Chunk], done: frozenset[int], *, shown: bool
-    ) -> None:
-        self._left = {c.index: c.n_draws for c in conditions(study)}
-        self._n_conditions = len(self._left)
-        self._n_draws = sum(self._left.values())
-        for index in done:
-            self._count(plan[index])
-        self._progress = self._make() if shown and _on_terminal() else None
-
-    def __enter__(self) -> _Bar:
-        if self._progress is not None:
-            measured = self._n_draws - sum(self._left.values())
-            self._task = self._progress.add_task("", total=self._n_draws, completed=measured)
-            self._start = measured
-            self._update(0)
-            self._progress.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def advance(self, chunk: Chunk) -> None:
-        self._count(chunk)
-        self._update(chunk.n_draws)
-
-    def _count(self, chunk: Chunk) -> None:
-        for index, start, stop in chunk.items:
-            self._left[index] -= stop - start
-
-    def _update(self, n_draws: int) -> None:
-        if self._progress is None:
-            return
-        whole = sum(not left for left in self._left.values())
-        measured = self._n_draws - sum(self._left.values())
-        elapsed = self._progress.tasks[0].elapsed
-        rate = f"{(measured - self._start) / elapsed:,.0f} draws/s" if elapsed else ""
-        text = (
-            f"{whole}/{self._n_conditions} conditions  {measured:,}/{self._n_draws:,} draws  {rate}"
-        )
-        self._progress.update(self._task, advance=n_draws, description=text)
-
-    @staticmethod
-    def _make() -> Progress:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        return Progress(
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )

@@ -11,15 +11,20 @@ import numpy.typing as npt
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import RNN, normal_block, unit_loss_gradients
+from vgcore.cells import Cell, block_draws, unit_loss_gradients
+from vgcore.draws import normal_block
 from vgcore.initializers import INITIALIZERS, sample_block, scale_factors
 from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Streams
+from vgcore.study.cells import Parts
 from vgcore.study.config import FACTORS, SIZES, Condition, Measure
 from vgcore.study.plan import draw_flop
+from vgcore.study.remedies import Run
 
 Columns = dict[str, npt.NDArray[Any]]
+# Those of a deep network are not kept: one a layer, and few conditions share them.
+KEPT_BLOCKS = 4
 
 
 def lag_grid(n_steps: int, n_lags: int) -> npt.NDArray[np.int64]:
@@ -48,41 +53,62 @@ class Numbers:
         self._kept[kind] = kept
         return kept[1]
 
-    def network(self, c: Condition, draws: range) -> tuple[RNN, npt.NDArray[np.float64]]:
-        """The networks of a condition and the spectral radii of their W_rec.
+    def network(self, c: Condition, draws: range) -> tuple[Cell, npt.NDArray[np.float64]]:
+        """The networks of a condition and the spectral radii of their recurrent matrices.
 
-        The radius is measured before the matrix is scaled, and scaled with it.
+        The radius is measured before a matrix is scaled, and scaled with it; that of a cell with
+        several matrices is their mean.
         """
-        sizes, streams = self._streams(c)
+        _, streams = self._streams(c)
+        n_blocks = c.cell.n_blocks(c.n_steps)
+        init, law = c.recurrent_law
         # a law that depends on the network, as critical does, is solved for this one
-        parameters = INITIALIZERS[c.init].parameters
-        law = {name: getattr(c, name) for name in parameters if name in FACTORS} | dict(c.law)
+        taken = {
+            name: getattr(c, name) for name in INITIALIZERS[init].parameters if name in FACTORS
+        }
+        law = taken | law
+        blocks = np.empty((len(draws), n_blocks, c.n_hidden, c.n_hidden), np.dtype(c.dtype))
+        radius = np.empty((n_blocks, len(draws)))
+        for block in range(n_blocks):
+            W, own = self._matrices(c, block_draws(block, draws), init, law)
+            factor = scale_factors(init, draws, c.n_hidden, law, c.gain, c.spectral_radius, own)
+            blocks[:, block] = checks.cast(
+                f"draws of init {init!r}", W * factor[:, None, None], blocks.dtype
+            )
+            radius[block] = own * factor
+        parts = Parts(blocks, streams, draws, c.n_inputs, c.input_variance, c.activation)
+        return c.cell.make(parts), radius.mean(axis=0)
+
+    def _matrices(
+        self, c: Condition, draws: range, init: str, law: dict[str, Any]
+    ) -> tuple[Array, npt.NDArray[np.float64]]:
+        """Matrices of gain 1 and their spectral radii; kept for the few blocks of a gated cell."""
+        sizes, streams = self._streams(c)
 
         def sample() -> tuple[Array, npt.NDArray[np.float64]]:
-            W = sample_block(c.init, draws, c.n_hidden, streams, law)
+            W = sample_block(init, draws, c.n_hidden, streams, law)
             return W, spectral_radius(W, n_threads=1)
 
-        address = (sizes, draws, c.init, tuple(law.items()))
-        W, radius = self._once("weights", address, sample)
-        factor = scale_factors(c.init, draws, c.n_hidden, law, c.gain, c.spectral_radius, radius)
-        W_rec = checks.cast(
-            f"draws of init {c.init!r}", W * factor[:, None, None], np.dtype(c.dtype)
+        kind = f"weights {draws.start >> 32}" if draws.start >> 32 < KEPT_BLOCKS else "weights"
+        found: tuple[Array, npt.NDArray[np.float64]] = self._once(
+            kind, (sizes, draws, init, tuple(law.items())), sample
         )
-        W_in = self._normal(c, draws, Purpose.INPUT_WEIGHTS, (c.n_hidden, c.n_inputs))
-        W_in = W_in * (c.input_variance**0.5 * c.n_inputs**-0.5)
-        return RNN(W_rec, W_in, activation=c.activation), radius * factor
+        return found
 
-    def inputs(self, c: Condition, draws: range) -> Array | None:
-        """White input at every time; None for an autonomous condition."""
-        if not c.input_variance:
-            return None
-        shape = (c.n_trajectories, c.burn_in + c.n_steps, c.n_inputs)
-        return self._normal(c, draws, Purpose.INPUTS, shape)
+    def run(self, c: Condition, draws: range) -> Run:
+        """What the networks of a condition run on; a loss reads units, not an LSTM's cells."""
+        inputs = None
+        if c.driven:
+            shape = (c.n_trajectories, c.burn_in + c.n_steps, c.n_inputs)
+            inputs = self._normal(c, draws, Purpose.INPUTS, shape)
+        n_state = c.cell.state_size(c.n_hidden)
+        state = (c.n_trajectories, n_state)
+        initial_state = self._normal(c, draws, Purpose.INITIAL_STATE, state)
+        loss_gradient = np.zeros((len(draws), *state))
+        loss_gradient[..., : c.n_hidden] = self._loss_gradient(c, draws)
+        return Run(c.n_steps, c.burn_in, inputs, c.n_trajectories, initial_state, loss_gradient)
 
-    def initial_state(self, c: Condition, draws: range) -> Array:
-        return self._normal(c, draws, Purpose.INITIAL_STATE, (c.n_trajectories, c.n_hidden))
-
-    def loss_gradient(self, c: Condition, draws: range) -> Array:
+    def _loss_gradient(self, c: Condition, draws: range) -> Array:
         """A random unit vector for each trajectory."""
         sizes, streams = self._streams(c)
         shape = (c.n_trajectories, c.n_hidden)
@@ -123,23 +149,18 @@ def measure(
     Pass the `Numbers` of that seed again and again, condition by condition, to save drawing anew
     what they share; the result does not depend on it.
     """
-    c, draws = condition, range(start, stop)
+    c, draws = condition.treated, range(start, stop)
     numbers = Numbers(seed) if numbers is None else numbers
-    cell, rho = numbers.network(c, draws)
-    profile = gradient_profile(
-        cell,
-        c.n_steps,
-        inputs=numbers.inputs(c, draws),
-        n_trajectories=c.n_trajectories,
-        initial_state=numbers.initial_state(c, draws),
-        loss_gradient=numbers.loss_gradient(c, draws),
-        burn_in=c.burn_in,
-        jacobian=c.jacobian,
-        n_threads=1,
-    )
+    drawn, rho = numbers.network(c, draws)
+    run = numbers.run(c, draws)
+    cell = c.remedy.network(drawn, run)
+    if cell is not drawn:
+        rho = spectral_radius(cell.W_rec, n_threads=1)
+    untreated = gradient_profile(cell, jacobian=c.jacobian, **run.arguments())
+    profile, cosine, log_kept = c.remedy.gradient(cell, untreated, run)
     profile = profile.mean_trajectory()
     rate = profile.rate(rate_window(c.n_steps, settings.rate_window))
-    horizon = profile.horizon(settings.eps)
+    horizon = profile.horizon(settings.eps, untreated.mean_trajectory().log_norm[..., 0])
     lags = lag_grid(c.n_steps, settings.n_lags)
     n_draws = len(draws)
     draw = np.arange(start, stop, dtype=np.int64)
@@ -156,6 +177,8 @@ def measure(
             # at its rate the norm grows to 1/eps within n_steps; rounding is not growth
             "growing": rate.value[:, 0] > -np.log(settings.eps) / c.n_steps,
             "rho": rho,
+            "cosine": cosine.mean(axis=1),
+            "log_kept": log_kept.mean(axis=1),
             "log_norm_end": profile.log_norm[:, 0, -1],
         },
         {

@@ -6,26 +6,27 @@ begun on one machine goes on, part by part, on another.
 
 from __future__ import annotations
 
+import heapq
 import json
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vgcore.cell_kernels import rows_of
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
-from vgcore.kernels.rnn import rows_side_by_side
-from vgcore.kernels.vectors import padded
-from vgcore.study.config import FACTORS, SIZES, Condition, Study
+from vgcore.study.config import FACTORS, SIZES, Condition, Precision, Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# 0.75 s of one core at 10 GFLOP/s: long against the cost of writing a part (some 10 ms), short
-# enough that an interrupt waits little and that no core idles long at the end.
-CHUNK_FLOP = 7.5e9
+# What a core of 2023 does in a second of the operations that `draw_flop` counts.
+CORE_FLOPS = 2.5e10
+# 0.3 s of one core: long against the cost of writing a part (some 10 ms), short enough that an
+# interrupt waits little and that no core idles long at the end.
+CHUNK_FLOP = 0.3 * CORE_FLOPS
 # Several chunks are in memory at a time, with all their rows.
 CHUNK_DRAWS = 2048
 MAX_CHUNKS = 1_000_000
@@ -52,15 +53,26 @@ class PlannedCondition:
         Its number in the result tables, in order of first appearance in the study.
     condition : Condition
     n_draws : int
-        The largest number that one of its slices asks for.
+        The largest number that one of its slices asks for, at first where it asks for a precision.
     slices : tuple of str
         Names of the slices that it belongs to.
+    rules : tuple of Precision
+        The precisions that its slices ask for.
+    start : int
+        The first draw that is planned.
     """
 
     index: int
     condition: Condition
     n_draws: int
     slices: tuple[str, ...]
+    rules: tuple[Precision, ...] = ()
+    start: int = 0
+
+    @property
+    def most_draws(self) -> int:
+        """The largest number of draws that it may come to."""
+        return max(self.n_draws, *(rule.most for rule in self.rules), 0)
 
 
 class Item(NamedTuple):
@@ -86,7 +98,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction."""
+    """What a study will take; `n_bytes` on disk is rough, `flop` a prediction.
+
+    A study that asks for a precision takes at least this, and `most_draws` at most.
+    """
 
     n_conditions: int
     n_draws: int
@@ -94,6 +109,7 @@ class Estimate:
     n_bytes: int
     flop: float
     longest_flop: float
+    most_draws: int
 
     def seconds(self, flops_per_second: float, n_workers: int | None = None) -> float:
         """Predicted duration where each worker (None: one a core) computes at this rate."""
@@ -113,12 +129,16 @@ def conditions(study: Study) -> list[PlannedCondition]:
     """
     n_draws: dict[Condition, int] = {}
     slices: dict[Condition, list[str]] = {}
+    rules: dict[Condition, list[Precision]] = {}
     for part in study.slices:
         for condition in part.points(study.defaults):
             n_draws[condition] = max(n_draws.get(condition, 0), study.draws_of(part))
             slices.setdefault(condition, []).append(part.name)
+            own, rule = rules.setdefault(condition, []), study.precision_of(part)
+            if rule is not None and rule not in own:
+                own.append(rule)
     return [
-        PlannedCondition(i, condition, n_draws[condition], tuple(names))
+        PlannedCondition(i, condition, n_draws[condition], tuple(names), tuple(rules[condition]))
         for i, (condition, names) in enumerate(slices.items())
     ]
 
@@ -126,7 +146,8 @@ def conditions(study: Study) -> list[PlannedCondition]:
 def conditions_table(study: Study) -> pd.DataFrame:
     """One row a condition: `condition`, then a column for each factor (`law` as JSON text).
 
-    `spectral_radius` and `gain` are NaN where they are not what fixes the scale.
+    `cell` and `remedy` are names with their keywords. `spectral_radius`, `gain` and
+    `input_variance` are NaN where they are not what fixes the scale.
     """
     import pandas as pd
 
@@ -134,8 +155,10 @@ def conditions_table(study: Study) -> pd.DataFrame:
     columns: dict[str, object] = {"condition": [c.index for c in found]}
     for name in FACTORS:
         values = [getattr(c.condition, name) for c in found]
-        if name in ("spectral_radius", "gain"):
+        if name in ("spectral_radius", "gain", "input_variance"):
             values = [float("nan") if value is None else value for value in values]
+        elif name in ("cell", "remedy"):
+            values = [value.label for value in values]
         elif name == "law":
             values = [json.dumps(dict(value), sort_keys=True) for value in values]
         columns[name] = values
@@ -152,42 +175,66 @@ def slices_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(members, columns=["slice", "condition"])
 
 
+def glossary(study: Study) -> dict[str, str]:
+    """A sentence with its source on each cell, remedy and initializer of a study."""
+    from vgcore.initializers import INITIALIZERS
+
+    said: dict[str, str] = {}
+    for planned in conditions(study):
+        c = planned.condition
+        said.setdefault(f"cell {c.cell.label}", c.cell.description)
+        said.setdefault(f"remedy {c.remedy.label}", c.remedy.description)
+        said.setdefault(f"init {c.init}", INITIALIZERS[c.init].description)
+    return dict(sorted(said.items()))
+
+
 def draw_flop(condition: Condition) -> float:
-    """Predicted cost of one draw, in floating-point operations (about 10 GFLOP/s and core)."""
-    N = condition.n_hidden
-    steps = condition.n_trajectories * (2 * condition.n_steps + condition.burn_in)
-    # A step costs 42 ns beside its arithmetic, a draw 20 us to set up: 420 and 200,000 operations.
-    return steps * (2 * N * N + 420) + 200_000 + numbers_flop(condition)
+    """Predicted cost of one draw, in operations of which a core does `CORE_FLOPS`."""
+    c = condition.treated
+    N, weight = c.n_hidden, c.cell.arithmetic()
+    steps = c.n_trajectories * (2 * c.n_steps + c.burn_in)
+    # A step costs 17 ns beside its arithmetic, a draw 8 us to set up: 420 and 200,000 operations.
+    own = steps * weight * (2 * N * N + 420) + 200_000
+    extra = c.n_trajectories * c.remedy.flop(N, c.n_steps)
+    return own + extra + numbers_flop(condition)
 
 
 def numbers_flop(condition: Condition) -> float:
     """The part of `draw_flop` that conditions share: random numbers, and the spectral radius."""
-    # A matrix entry or an input takes 10 ns to draw, 100 operations.
-    N = condition.n_hidden
-    numbers = N * N + (_n_inputs(condition) if condition.input_variance else 0)
-    return 40 * N**3 + 100 * numbers
+    # A matrix entry or an input takes 4 ns to draw, 100 operations.
+    c = condition.treated
+    N = c.n_hidden
+    numbers = N * N * _n_blocks(c) + (_n_inputs(c) if c.driven else 0)
+    return 20 * N**3 * _n_blocks(c) + 100 * numbers
 
 
 def draw_bytes(condition: Condition) -> int:
     """Memory that one draw takes while it is measured."""
-    profiles = condition.n_trajectories * (condition.n_steps + 1) * 16
-    return condition.n_hidden**2 * 8 + _n_inputs(condition) * 8 + profiles
+    c = condition.treated
+    profiles = c.n_trajectories * (c.n_steps + 1) * 16
+    return c.n_hidden**2 * 8 * _n_blocks(c) + _n_inputs(c) * 8 + profiles
 
 
 def scratch_bytes(condition: Condition) -> int:
-    """Memory for the slopes of the draws carried side by side."""
-    N, dtype, n_steps = condition.n_hidden, np.dtype(condition.dtype), condition.n_steps
-    rows = math.prod(rows_side_by_side(N, dtype, condition.n_trajectories, n_steps))
-    return rows * n_steps * padded(N, dtype) * dtype.itemsize
+    """Memory for what the draws carried side by side keep of each step."""
+    c = condition.treated
+    *_, kept = rows_of(c.cell.makes, c.n_hidden, np.dtype(c.dtype), c.n_trajectories, c.n_steps)
+    return c.n_steps * kept
 
 
-def _n_inputs(condition: Condition) -> int:
+def _n_blocks(treated: Condition) -> int:
+    return treated.cell.n_blocks(treated.n_steps)
+
+
+def _n_inputs(treated: Condition) -> int:
     """Number of input values of one draw."""
-    return condition.n_trajectories * (condition.burn_in + condition.n_steps) * condition.n_inputs
+    return treated.n_trajectories * (treated.burn_in + treated.n_steps) * treated.n_inputs
 
 
 def chunks(study: Study) -> list[Chunk]:
     """The work of a study, conditions that share their random numbers side by side.
+
+    Where a precision is asked for, this is the first round; `vgcore.study.sequential` has the next.
 
     Raises
     ------
@@ -195,12 +242,17 @@ def chunks(study: Study) -> list[Chunk]:
         A single draw would take more than 4 GiB of memory, or the whole more than a million chunks.
     """
     found = conditions(study)
-    total = sum(draw_flop(c.condition) * c.n_draws for c in found)
+    total = sum(draw_flop(c.condition) * c.most_draws for c in found)
     if total > MAX_CHUNKS * CHUNK_FLOP:
         raise StudyError(
             f"study {study.name!r}: found about {total:.2g} floating-point operations, expected at "
             f"most {MAX_CHUNKS * CHUNK_FLOP:.2g} for one results folder; split it into several"
         )
+    return cut(found)
+
+
+def cut(found: list[PlannedCondition], first: int = 0) -> list[Chunk]:
+    """Chunks of the planned draws of some conditions, numbered from `first`."""
     made: list[Chunk] = []
     items: list[Item] = []
     spent, n_draws = 0.0, 0
@@ -208,23 +260,29 @@ def chunks(study: Study) -> list[Chunk]:
         for block, flop in _blocks(group):
             draws = sum(item.stop - item.start for item in block)
             if items and (spent + flop > CHUNK_FLOP or n_draws + draws > CHUNK_DRAWS):
-                made.append(Chunk(len(made), tuple(items), spent))
+                made.append(Chunk(first + len(made), tuple(items), spent))
                 items, spent, n_draws = [], 0.0, 0
             items += block
             spent += flop
             n_draws += draws
-    made.append(Chunk(len(made), tuple(items), spent))
+    made.append(Chunk(first + len(made), tuple(items), spent))
     return made
 
 
 def _groups(found: list[PlannedCondition]) -> list[list[PlannedCondition]]:
     """Conditions that share their draws and inputs; those of one law stand together."""
-    groups: dict[object, dict[object, list[PlannedCondition]]] = {}
+    groups: dict[object, dict[str, list[PlannedCondition]]] = {}
     for planned in found:
-        c = planned.condition
-        shared = (*(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps)
-        groups.setdefault(shared, {}).setdefault((c.init, c.law), []).append(planned)
+        c = planned.condition.treated
+        shared = *(getattr(c, name) for name in SIZES), c.burn_in + c.n_steps, planned.start
+        groups.setdefault(shared, {}).setdefault(_law(planned), []).append(planned)
     return [[c for law in laws.values() for c in law] for laws in groups.values()]
+
+
+def _law(planned: PlannedCondition) -> str:
+    """What conditions that share their matrices have in common."""
+    treated = planned.condition.treated
+    return repr((treated.recurrent_law, _n_blocks(treated)))
 
 
 def _blocks(group: list[PlannedCondition]) -> Iterator[tuple[list[Item], float]]:
@@ -253,7 +311,7 @@ def _blocks(group: list[PlannedCondition]) -> Iterator[tuple[list[Item], float]]
 def _flop_after(planned: PlannedCondition, before: list[PlannedCondition]) -> float:
     """Predicted cost of one draw where the same draw of the conditions before has been measured."""
     c = planned.condition
-    if before and (c.init, c.law) == (before[-1].condition.init, before[-1].condition.law):
+    if before and _law(planned) == _law(before[-1]):
         return draw_flop(c) - numbers_flop(c)
     return draw_flop(c)
 
@@ -278,7 +336,7 @@ def _step(planned: PlannedCondition, n_sharing: int) -> int:
 
 def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], float]]:
     """Blocks of `step` draws of each condition of a run, and what each costs."""
-    for start in range(0, max(planned.n_draws for planned in run), step):
+    for start in range(run[0].start, max(planned.n_draws for planned in run), step):
         items: list[Item] = []
         taken: list[PlannedCondition] = []
         flop = 0.0
@@ -289,6 +347,59 @@ def _cut(run: list[PlannedCondition], step: int) -> Iterator[tuple[list[Item], f
                 items.append(Item(planned.index, start, stop))
                 taken.append(planned)
         yield items, flop
+
+
+def share(plan: Sequence[Chunk], index: int, number: int) -> list[int]:
+    """Chunks of one of `number` shares of about equal predicted cost, `index` from 1.
+
+    The costliest chunk left goes to the share with the least so far.
+    """
+    loads = [(0.0, i) for i in range(number)]
+    mine = []
+    for chunk in sorted(plan, key=lambda chunk: -chunk.flop):
+        load, i = heapq.heappop(loads)
+        heapq.heappush(loads, (load + chunk.flop, i))
+        if i == index - 1:
+            mine.append(chunk.index)
+    return sorted(mine)
+
+
+def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, float | None] | None:
+    """Predicted beside measured cost of the chunks that were measured; None where none was.
+
+    Returns
+    -------
+    dict
+        ``chunks``, how many; ``predicted_seconds`` of one core, and ``seconds`` that they took;
+        ``ratio`` of the second to the first, of the whole and of the chunks (``ratio_q05``,
+        ``ratio_median``, ``ratio_q95``); ``r2``, the share of the variance of the chunks' seconds
+        that a constant times the prediction explains (None where all are alike).
+
+    Examples
+    --------
+    >>> found = cost([Chunk(0, (), CORE_FLOPS), Chunk(1, (), 2 * CORE_FLOPS)], {0: 1.0, 1: 2.2})
+    >>> found["predicted_seconds"], found["seconds"], round(found["ratio"], 2)
+    (3.0, 3.2, 1.07)
+    """
+    if not seconds:
+        return None
+    predicted = np.array([chunks[i].flop / CORE_FLOPS for i in seconds])
+    took = np.array(list(seconds.values()), float)
+    ratios = took / predicted
+    low, middle, high = np.quantile(ratios, (0.05, 0.5, 0.95))
+    spread = ((took - took.mean()) ** 2).sum()
+    rest = ((took - predicted * (took @ predicted) / (predicted @ predicted)) ** 2).sum()
+    found = {
+        "predicted_seconds": predicted.sum(),
+        "seconds": took.sum(),
+        "ratio": took.sum() / predicted.sum(),
+        "ratio_q05": low,
+        "ratio_median": middle,
+        "ratio_q95": high,
+        "r2": 1 - rest / spread if spread else None,
+    }
+    rounded = {name: None if v is None else float(f"{v:.4g}") for name, v in found.items()}
+    return {"chunks": len(took), **rounded}
 
 
 def estimate(study: Study) -> Estimate:
@@ -311,4 +422,5 @@ def estimate(study: Study) -> Estimate:
         n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
         flop=sum(chunk.flop for chunk in work),
         longest_flop=max(chunk.flop for chunk in work),
+        most_draws=sum(c.most_draws for c in found),
     )

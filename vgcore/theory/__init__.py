@@ -46,6 +46,7 @@ from vgcore.theory.memory import (
     memory_horizon,
     pascanu_bound,
     pascanu_gain,
+    pascanu_gap,
     truncation_share,
 )
 from vgcore.theory.random_matrices import (
@@ -92,6 +93,7 @@ __all__ = [
     "memory_horizon",
     "pascanu_bound",
     "pascanu_gain",
+    "pascanu_gap",
     "spectral_radius_cdf",
     "spectral_radius_deviation",
     "truncation_share",

@@ -43,16 +43,18 @@ from vgcore._typing import Array, Numbers
 _MARGIN = 10.0
 
 
-def spectral_radius_cdf(radius: npt.ArrayLike, n_hidden: int, gain: float = 1.0) -> Numbers:
+def spectral_radius_cdf(
+    radius: npt.ArrayLike, n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0
+) -> Numbers:
     """Probability that a Gaussian matrix has a spectral radius of at most `radius`.
 
     Parameters
     ----------
     radius : array_like
         At least 0.
-    n_hidden
+    n_hidden : array_like of int
         N, the size of the matrix.
-    gain
+    gain : array_like
         g; entries are N(0, g^2/N).
 
     Returns
@@ -72,9 +74,12 @@ def spectral_radius_cdf(radius: npt.ArrayLike, n_hidden: int, gain: float = 1.0)
     array([0.0723, 0.8926])
     """
     r = checks.numbers("radius", radius, least=0.0)
-    n = checks.integer("n_hidden", n_hidden, least=1)
-    scale = np.sqrt(n) / checks.positive("gain", gain)
-    return _cdf(r.reshape(-1) * scale, n).reshape(r.shape)[()]
+    r, n, g = np.broadcast_arrays(r, *_sizes(n_hidden, gain))
+    out = np.empty(r.shape)
+    for size in np.unique(n):
+        own = n == size
+        out[own] = _cdf(r[own] * (np.sqrt(size) / g[own]), int(size))
+    return out[()]
 
 
 def _cdf(radius: Array, n: int) -> Array:

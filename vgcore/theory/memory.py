@@ -10,6 +10,7 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore._typing import Numbers
 from vgcore.activations import activation as find_activation
+from vgcore.theory.mean_field import largest_exponent
 
 
 def memory_horizon(rate: npt.ArrayLike, eps: npt.ArrayLike = 1e-3) -> Numbers:
@@ -74,14 +75,14 @@ class ChronoRate:
 
     Attributes
     ----------
-    t_max : float
-    mean : float
+    t_max : ndarray of float64
+    mean : ndarray of float64
         Mean rate over units. It falls off like -(ln T - .39) / T, not like -1 / T: a few units with
         small U dominate it.
     """
 
-    t_max: float
-    mean: float
+    t_max: Numbers
+    mean: Numbers
 
     def quantile(self, probability: npt.ArrayLike) -> Numbers:
         """Rate below which this fraction of units lies.
@@ -109,20 +110,21 @@ class ChronoRate:
         array([0.0868, 0.4949, 1.    ])
         """
         r = checks.numbers("rate", rate)
-        lowest, highest = self.quantile([0.0, 1.0])
+        lowest, highest = self.quantile(0.0), self.quantile(1.0)
         inside = np.clip(r, lowest, highest)
         unit = 1.0 / np.expm1(-inside)
         fraction = (unit - 1.0) / (self.t_max - 2.0)
         return np.select([r >= highest, r < lowest], [1.0, 0.0], np.clip(fraction, 0.0, 1.0))[()]
 
 
-def chrono_rate(t_max: float) -> ChronoRate:
+def chrono_rate(t_max: npt.ArrayLike) -> ChronoRate:
     """Carry rates of an LSTM with chrono biases, b_f = ln U(1, T_max - 1).
 
     Parameters
     ----------
-    t_max
-        T_max, the longest dependency expected, above 2.
+    t_max : array_like
+        T_max, the longest dependency expected, above 2. What is asked of the result broadcasts
+        with it.
 
     Returns
     -------
@@ -136,14 +138,13 @@ def chrono_rate(t_max: float) -> ChronoRate:
     Examples
     --------
     >>> from vgcore import theory
-    >>> found = theory.chrono_rate(100.0)
-    >>> round(found.mean, 5)
-    -0.043
+    >>> theory.chrono_rate([100.0, 1000.0]).mean.round(5)
+    array([-0.043  , -0.00653])
     """
-    t = checks.number("t_max", t_max, above=2.0)
+    t = checks.numbers("t_max", t_max, above=2.0)
     # the integral of ln(u / (1 + u)); each term by log1p, so that nothing cancels for large T
     upper = -(t - 1.0) * np.log1p(1.0 / (t - 1.0)) - np.log(t)
-    return ChronoRate(t, float((upper + 2.0 * np.log(2.0)) / (t - 2.0)))
+    return ChronoRate(t[()], np.asarray((upper + 2.0 * np.log(2.0)) / (t - 2.0))[()])
 
 
 def pascanu_bound(activation: str, spectral_norm: npt.ArrayLike) -> Numbers:
@@ -164,7 +165,7 @@ def pascanu_bound(activation: str, spectral_norm: npt.ArrayLike) -> Numbers:
     Notes
     -----
     Pascanu, Mikolov, Bengio, ICML 2013, section 2.1: sufficient, not necessary. For
-    how far it is from the truth see `pascanu_gain`.
+    how far it is from the truth see `pascanu_gap`, and `pascanu_gain`.
 
     Examples
     --------
@@ -199,6 +200,45 @@ def pascanu_gain(activation: str) -> float:
     (2.0, 10.149)
     """
     return 0.5 / find_activation(activation).max_slope
+
+
+def pascanu_gap(
+    activation: str,
+    gain: npt.ArrayLike,
+    *,
+    input_variance: npt.ArrayLike = 0.0,
+    bias_variance: npt.ArrayLike = 0.0,
+) -> Numbers:
+    """How far Pascanu's bound lies above the rate of wide Gaussian networks, nats per step.
+
+    Parameters
+    ----------
+    activation, input_variance, bias_variance
+        As in `vgcore.theory.fixed_point`.
+    gain : array_like
+        g, above 0.
+
+    Returns
+    -------
+    ndarray of float64
+        ln(2 g gamma) - ln(chi_1) / 2: at least ln 2, which linear units have, and more the flatter
+        the activation is where the states are.
+
+    Notes
+    -----
+    ||W||_2 -> 2 g, and the rate is that of mean field, `vgcore.theory.largest_exponent`.
+
+    Examples
+    --------
+    >>> from vgcore import theory
+    >>> theory.pascanu_gap("tanh", [0.5, 1.0, 3.0]).round(4)
+    array([0.6931, 0.6931, 1.4815])
+    """
+    g = checks.numbers("gain", gain, above=0.0)
+    rate = largest_exponent(
+        activation, g, input_variance=input_variance, bias_variance=bias_variance
+    )
+    return np.asarray(pascanu_bound(activation, 2.0 * g) - rate)[()]
 
 
 def truncation_share(

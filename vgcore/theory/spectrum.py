@@ -40,32 +40,32 @@ _LOW, _HIGH = -45.0, 690.0
 
 @dataclass(frozen=True)
 class LyapunovSpectrum:
-    """Lyapunov exponents of an infinitely wide network as a distribution.
+    """Lyapunov exponents of infinitely wide networks, a distribution each.
 
     Attributes
     ----------
     activation : str
-    gain : float
-    variance : float
+    gain : ndarray of float64, as are all that follow, of one shape
+    variance
         The stationary variance q of the pre-activations; inf where activity grows without bound,
         and the slopes are those of large |x|.
-    largest : float
+    largest
         The leading exponent, nats per step.
-    unstable_fraction : float
+    unstable_fraction
         Fraction of exponents above 0.
-    entropy_rate : float
+    entropy_rate
         Sum of the positive exponents divided by N: nats per step and unit.
-    kaplan_yorke_dimension : float
+    kaplan_yorke_dimension
         Dimension of the attractor divided by N: the fraction of leading exponents whose sum is 0.
     """
 
     activation: str
-    gain: float
-    variance: float
-    largest: float
-    unstable_fraction: float
-    entropy_rate: float
-    kaplan_yorke_dimension: float
+    gain: Numbers
+    variance: Numbers
+    largest: Numbers
+    unstable_fraction: Numbers
+    entropy_rate: Numbers
+    kaplan_yorke_dimension: Numbers
 
     def exponent(self, fraction: npt.ArrayLike) -> Numbers:
         """Exponent that this fraction of all exponents exceeds.
@@ -73,7 +73,8 @@ class LyapunovSpectrum:
         Parameters
         ----------
         fraction : array_like
-            From 0 (the largest) to 1. Exponent i of N = 1, 2 ... lies near (i - 1/2) / N.
+            From 0 (the largest) to 1. Exponent i of N = 1, 2 ... lies near (i - 1/2) / N. It
+            broadcasts with the gain, here and below.
 
         Returns
         -------
@@ -89,21 +90,24 @@ class LyapunovSpectrum:
         p = checks.numbers("fraction", fraction, least=0.0)
         if (p > 1.0).any():
             raise ValueError(f"fraction: found {p.max():g}, expected numbers from 0 to 1")
-        flat = p.reshape(-1)
-        found = np.full(flat.shape, -np.inf)
-        found[flat == 0.0] = self.largest
-        ends = self._at(np.array([_LOW, _HIGH]))[0]
-        found[(flat > 0.0) & (flat <= ends[0])] = self.largest
-        free = np.flatnonzero((flat > ends[0]) & (flat < ends[1]))
+        p, gain, variance, largest, shape = self._beside(p)
+        found = np.full(p.shape, -np.inf)
+        found[p == 0.0] = largest[p == 0.0]
+        low, high = (
+            _functions(self.activation, variance, np.full(p.shape, end))[0] for end in (_LOW, _HIGH)
+        )
+        linear = (p > 0.0) & (p <= low)
+        found[linear] = largest[linear]
+        free = np.flatnonzero((p > low) & (p < high))
         if free.size:
-            wanted = np.log(flat[free])
+            wanted, q = np.log(p[free]), variance[free]
             log_u = find_root(
-                lambda x, i: np.log(self._at(x)[0]) - wanted[i],
+                lambda x, i: np.log(_functions(self.activation, q[i], x)[0]) - wanted[i],
                 np.full(free.shape, _LOW),
                 np.full(free.shape, _HIGH),
             )
-            found[free] = np.log(self.gain) + 0.5 * (wanted - log_u)
-        return in_shape(found, p.shape)
+            found[free] = np.log(gain[free]) + 0.5 * (wanted - log_u)
+        return in_shape(found, shape)
 
     def fraction_above(self, exponent: npt.ArrayLike) -> Numbers:
         """Fraction of exponents above the given ones, nats per step.
@@ -114,10 +118,10 @@ class LyapunovSpectrum:
         >>> theory.lyapunov_spectrum("tanh", 2.0).fraction_above(0.0).round(4)
         np.float64(0.1334)
         """
-        at = checks.numbers("exponent", exponent)
-        log_u = self._log_u(at.reshape(-1))
-        p = np.where(log_u > -np.inf, self._at(np.maximum(log_u, _LOW))[0], 0.0)
-        return in_shape(p, at.shape)
+        *beside, shape = self._beside(checks.numbers("exponent", exponent))
+        log_u = self._log_u(*beside)
+        p = _functions(self.activation, beside[2], np.maximum(log_u, _LOW))[0]
+        return in_shape(np.where(log_u > -np.inf, p, 0.0), shape)
 
     def density(self, exponent: npt.ArrayLike) -> Numbers:
         """Probability density of the exponents at the given ones, nats per step.
@@ -130,25 +134,27 @@ class LyapunovSpectrum:
         >>> theory.lyapunov_spectrum("linear", 1.0).density([-1.0, 0.5]).round(6)
         array([0.270671, 0.      ])
         """
-        at = checks.numbers("exponent", exponent)
-        log_u = self._log_u(at.reshape(-1))
+        *beside, shape = self._beside(checks.numbers("exponent", exponent))
+        log_u, variance = self._log_u(*beside), beside[2]
         log_u_or_end = np.maximum(log_u, _LOW)
-        p = self._at(log_u_or_end)[0]
-        rise = _rise(self.activation, self.variance, log_u_or_end)
+        p = _functions(self.activation, variance, log_u_or_end)[0]
+        rise = _rise(self.activation, variance, log_u_or_end)
         with np.errstate(invalid="ignore", divide="ignore"):
             density = np.where(log_u > -np.inf, 2.0 * p * rise / (p - rise), 0.0)
-        return in_shape(density, at.shape)
+        return in_shape(density, shape)
 
-    def _at(self, log_u: Array) -> Array:
-        """P and E[ln(1 + u s'^2)] at each ln u, shape (2, n)."""
-        return _functions(self.activation, self.variance, log_u)
+    def _beside(self, asked: Array) -> tuple[Array, Array, Array, Array, tuple[int, ...]]:
+        """What is asked for, gain, variance and largest exponent, all 1-D, and their shape."""
+        found = np.broadcast_arrays(asked, self.gain, self.variance, self.largest)
+        asked, gain, variance, largest = (np.ravel(one) for one in found)
+        return asked, gain, variance, largest, found[0].shape
 
-    def _log_u(self, exponent: Array) -> Array:
+    def _log_u(self, exponent: Array, gain: Array, variance: Array, largest: Array) -> Array:
         """Ln u of each exponent (n,); -inf for those above the largest."""
-        return _log_u_of(self.activation, self.gain, self.variance, self.largest, exponent)
+        return _log_u_of(self.activation, gain, variance, largest, exponent)
 
 
-def _log_ratios(activation: str, variance: float, log_u: Array, f: Ratios) -> Array:
+def _log_ratios(activation: str, variance: Array, log_u: Array, f: Ratios) -> Array:
     """Expectations of functions of ln(u s'^2), whose values are listed first."""
     law = find_activation(activation)
 
@@ -158,10 +164,10 @@ def _log_ratios(activation: str, variance: float, log_u: Array, f: Ratios) -> Ar
             return f(2.0 * np.log(slope) + log_u[row])
 
     # q = 0 stands for the slopes near 0, which any tiny variance gives, and inf for those far out
-    return gaussian_expectation(functions, np.full(log_u.shape, np.clip(variance, 1e-40, 1e30)))
+    return gaussian_expectation(functions, np.clip(variance, 1e-40, 1e30))
 
 
-def _functions(activation: str, variance: float, log_u: Array) -> Array:
+def _functions(activation: str, variance: Array, log_u: Array) -> Array:
     """P and E[ln(1 + u s'^2)] at each ln u, shape (2, n)."""
 
     def both(log_ratio: Array) -> Array:
@@ -170,7 +176,7 @@ def _functions(activation: str, variance: float, log_u: Array) -> Array:
     return _log_ratios(activation, variance, log_u, both)
 
 
-def _rise(activation: str, variance: float, log_u: Array) -> Array:
+def _rise(activation: str, variance: Array, log_u: Array) -> Array:
     """The derivative dp / d ln u at each ln u (n,)."""
 
     def product(log_ratio: Array) -> Array:
@@ -180,15 +186,16 @@ def _rise(activation: str, variance: float, log_u: Array) -> Array:
 
 
 def _log_u_of(
-    activation: str, gain: float, variance: float, largest: float, exponent: Array
+    activation: str, gain: Array, variance: Array, largest: Array, exponent: Array
 ) -> Array:
     """Ln u of each exponent (n,); -inf for those above the largest."""
     found = np.full(exponent.shape, -np.inf)
     free = np.flatnonzero(exponent < largest)
-    squared = 2.0 * (np.log(gain) - exponent[free])
+    squared = 2.0 * (np.log(gain[free]) - exponent[free])
+    q = variance[free]
 
     def excess(log_u: Array, index: Integers) -> Array:
-        p = _functions(activation, variance, log_u)[0]
+        p = _functions(activation, q[index], log_u)[0]
         return np.asarray(np.log(p) - log_u + squared[index])
 
     low = np.full(free.shape, _LOW)
@@ -196,7 +203,8 @@ def _log_u_of(
     high = np.maximum(squared + 1.0, _LOW + 1.0)
     inside = (excess(low, np.arange(free.size)) > 0.0) & (high <= _HIGH)
     found[free[~inside]] = np.where(high[~inside] > _HIGH, _HIGH, _LOW)
-    free, squared, low, high = free[inside], squared[inside], low[inside], high[inside]
+    free, squared, q = free[inside], squared[inside], q[inside]
+    low, high = low[inside], high[inside]
     if free.size:
         found[free] = find_root(excess, low, high)
     return found
@@ -204,10 +212,10 @@ def _log_u_of(
 
 def lyapunov_spectrum(
     activation: str,
-    gain: float,
+    gain: npt.ArrayLike,
     *,
-    input_variance: float = 0.0,
-    bias_variance: float = 0.0,
+    input_variance: npt.ArrayLike = 0.0,
+    bias_variance: npt.ArrayLike = 0.0,
 ) -> LyapunovSpectrum:
     """Mean-field Lyapunov spectrum of x_t = W s(x_{t-1}) + input + bias for N -> infinity.
 
@@ -215,14 +223,15 @@ def lyapunov_spectrum(
     ----------
     activation
         A name in `vgcore.activations.ACTIVATIONS`.
-    gain
+    gain : array_like
         g, above 0.
-    input_variance, bias_variance
+    input_variance, bias_variance : array_like
         As in `vgcore.theory.fixed_point`.
 
     Returns
     -------
     LyapunovSpectrum
+        Numbers in the shape to which the arguments broadcast.
 
     Raises
     ------
@@ -246,34 +255,35 @@ def lyapunov_spectrum(
     Examples
     --------
     >>> from vgcore import theory
-    >>> found = theory.lyapunov_spectrum("tanh", 2.0)
-    >>> round(found.unstable_fraction, 4), round(found.kaplan_yorke_dimension, 4)
-    (0.1334, 0.2576)
-    >>> round(found.entropy_rate, 5)
-    0.01068
+    >>> found = theory.lyapunov_spectrum("tanh", [2.0, 3.0])
+    >>> found.unstable_fraction.round(4), found.kaplan_yorke_dimension.round(4)
+    (array([0.1334, 0.1529]), array([0.2576, 0.2877]))
+    >>> found.entropy_rate.round(5)
+    array([0.01068, 0.0252 ])
     """
     law = find_activation(activation)
-    g = checks.positive("gain", gain)
-    v_in = checks.number("input_variance", input_variance, least=0.0)
-    v_bias = checks.number("bias_variance", bias_variance, least=0.0)
-    both = _gain_and_variance(g, v_in, v_bias)
-    q = float(_fixed_point(law, *(x.reshape(1) for x in both))[0])
-    log_g = np.log(g)
+    checks.numbers("gain", gain, above=0.0)
+    g, v = _gain_and_variance(gain, input_variance, bias_variance)
+    shape = g.shape
+    g, v = g.reshape(-1), v.reshape(-1)
+    q, log_g = _fixed_point(law, g, v), np.log(g)
 
-    def exponent_and_sum(log_u: Array) -> tuple[Array, Array]:
-        p, log_det = _functions(law.name, q, log_u)
-        exponent = log_g + 0.5 * (np.log(p) - log_u)
+    def exponent_and_sum(log_u: Array, i: Integers) -> tuple[Array, Array]:
+        p, log_det = _functions(law.name, q[i], log_u)
+        exponent = log_g[i] + 0.5 * (np.log(p) - log_u)
         return exponent, p * exponent + 0.5 * (log_det - p)
 
-    ends = np.array([_LOW, _HIGH])
-    largest = float(exponent_and_sum(ends[:1])[0][0])
-    unstable = entropy = dimension = 0.0
-    if largest > 0.0:
-        top = _log_u_of(law.name, g, q, largest, np.zeros(1))
-        unstable = float(_functions(law.name, q, top)[0, 0])
-        entropy = float(exponent_and_sum(top)[1][0])
-        high = ends[1:]
-        if exponent_and_sum(high)[1][0] < 0.0:
-            high = find_root(lambda x, _: exponent_and_sum(x)[1], top, high)
-        dimension = float(_functions(law.name, q, high)[0, 0])
-    return LyapunovSpectrum(law.name, g, q, largest, unstable, entropy, dimension)
+    largest = exponent_and_sum(np.full(g.shape, _LOW), np.arange(g.size))[0]
+    unstable, entropy, dimension = np.zeros((3, g.size))
+    i = np.flatnonzero(largest > 0.0)
+    if i.size:
+        top = _log_u_of(law.name, g[i], q[i], largest[i], np.zeros(i.size))
+        unstable[i] = _functions(law.name, q[i], top)[0]
+        entropy[i] = exponent_and_sum(top, i)[1]
+        high = np.full(i.shape, _HIGH)
+        j = np.flatnonzero(exponent_and_sum(high, i)[1] < 0.0)
+        if j.size:
+            high[j] = find_root(lambda x, k: exponent_and_sum(x, i[j[k]])[1], top[j], high[j])
+        dimension[i] = _functions(law.name, q[i], high)[0]
+    numbers = (in_shape(x, shape) for x in (g, q, largest, unstable, entropy, dimension))
+    return LyapunovSpectrum(law.name, *numbers)

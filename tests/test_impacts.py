@@ -1,0 +1,326 @@
+"""Impacts: tiny versions of every experiment; sentences turn with opposite numbers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vgcore import cli, impacts, replay
+from vgcore.gated import GRU, LSTM
+from vgcore.impacts import depth, generalisation, landscape, memory, pieces, remedies, table
+from vgcore.training import experiments
+
+TINY = {
+    "memory": {
+        "radii": (0.5, 1.0), "delays": (1, 2), "n_nets": 3, "n_hidden": 4, "n_updates": 20,
+        "n_lags": 50,
+    },
+    "dependencies": {"lengths": (10, 12), "n_nets": 3, "n_hidden": 4, "n_updates": 15},
+    "instability": {"length": 10, "n_nets": 4, "n_hidden": 4, "n_updates": 20},
+    "layers": {"n_layers": 4, "n_hidden": 5, "n_nets": 4, "n_updates": 10},
+    "architectures": {"lengths": (4, 6), "n_nets": 3, "n_hidden": 4, "n_updates": 10},
+    "landscape": {"length": 10, "n_nets": 3, "n_hidden": 4, "grid": 20},
+    "generalisation": {
+        "trained": (4, 4), "tested": (4, 8), "n_nets": 3, "n_hidden": 4, "n_updates": 10
+    },
+    "digits": {"n_nets": 2, "n_hidden": 4, "n_updates": 10},
+}  # fmt: skip
+COLUMNS = ["condition", "x", "quantity", "value", "low", "high", "n"]
+
+
+def rows(*entries):
+    """A table of (condition, x, quantity, value, low, high)."""
+    return pd.DataFrame([(*entry, 10) for entry in entries], columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder, told = tmp_path_factory.mktemp("impacts"), []
+    impacts.run(folder, sizes=TINY, tell=lambda *one: told.append(one), n_threads=1)
+    return folder, told
+
+
+def test_the_report_holds_every_experiment_and_its_numbers(report):
+    folder, told = report
+    assert list(dict.fromkeys(name.partition(":")[0] for _, _, name in told)) == list(TINY)
+    assert list(impacts.EXPERIMENTS) == list(TINY)
+    assert [done for done, _, _ in told] == list(range(1, told[0][1] + 1))
+    assert not (folder / "pieces").exists()
+    assert not (folder / ".lock").exists()
+    found = pd.read_csv(folder / "results.csv")
+    assert list(found.columns) == ["experiment", *COLUMNS]
+    names = (set(TINY) - {"memory"}) | {"capacity", "prediction"}
+    without = set() if has_sklearn() else {"digits"}
+    assert set(found.experiment) == names - without
+    known = found.dropna(subset=["low"])
+    assert (known.low <= known.value + 1e-12).all()
+    assert (known.value <= known.high + 1e-12).all()
+    page, text = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
+    assert not re.search(r"(src|href)=.http", page)
+    for name in re.findall(r"!\[(.+)\]", text):
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
+    assert page.count("data:image/svg") == text.count("![")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["seed"], manifest["run"]) == (0, "impacts, other sizes")
+
+
+def test_numbers_do_not_depend_on_threads(report):
+    folder, _ = report
+    found = pd.read_csv(folder / "results.csv")
+    for name in ("dependencies", "landscape", "generalisation"):
+        seed = impacts.seed_of(name, 0)
+        experiment = impacts.EXPERIMENTS[name](seed, n_threads=2, **TINY[name])
+        again = experiment.measure()[name].table
+        mine = found[found.experiment == name].drop(columns="experiment").reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, again, check_dtype=False, rtol=1e-14)
+
+
+def test_a_test_at_another_length_is_that_of_the_trained_net(report):
+    """At the length that was trained the loss is the one at the end of training."""
+    folder, _ = report
+    found = pd.read_csv(folder / "results.csv")
+    seed = impacts.seed_of("generalisation", 0)
+    net = memory.RNN.draw(3, 4, spectral_radius=0.95, n_inputs=2, rng=seed)
+    trained = memory.learn_adding(net, 4, 10, seed, 1)
+    part = found[(found.experiment == "generalisation") & (found.condition == "RNN 0.95")]
+    expected = np.median(trained.test_loss[:, -1]) * 6  # chance is 1/6
+    assert part.value.iloc[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_step_along_the_gradient_lowers_the_loss_by_its_norm():
+    """And by the curvature: to second order, and no further, it is a Taylor series."""
+    steps = (1e-5, 0.002)
+    found = landscape.landscape(
+        5, radii=(0.9,), steps=steps, length=10, n_nets=1, n_hidden=4, grid=5, n_threads=1
+    ).measure()["landscape"].table  # fmt: skip
+    norm, curvature = (
+        table.value(found, "radius 0.9", name) for name in ("gradient norm", "curvature")
+    )
+    tiny, small = (table.value(found, "radius 0.9", "loss change", step) for step in steps)
+    assert tiny == pytest.approx(-1e-5 * norm, rel=1e-3)
+    second = 2 * (small + 0.002 * norm) / 0.002**2
+    assert curvature == pytest.approx(second, rel=0.05)
+
+
+def test_pairs_are_won_by_the_remedy_that_solves_more(monkeypatch):
+    def nets(lengths, remedies=("SGD", "SGD-C", "SGD-CR"), **_):
+        each = {"SGD": 2, "SGD-C": 8, "SGD-CR": 8}
+        return pd.DataFrame(
+            [
+                {"length": t, "remedy": r, "net": d, "solved_step": 5 if d < n else -1,
+                 "diverged_step": -1}
+                for t in lengths for r in remedies for n in [each[r]] for d in range(10)
+            ]
+        )  # fmt: skip
+
+    monkeypatch.setattr(remedies, "long_term_dependencies", nets)
+    found = remedies.dependencies(0, lengths=(10,), n_nets=10).measure()["dependencies"]
+    won = found.table[found.table.quantity == "pairs won"]
+    assert won.condition.tolist() == ["SGD-C over SGD"]
+    assert (won.value.item(), won.n.item()) == (1.0, 6)
+    assert won.low.item() == pytest.approx(0.025 ** (1 / 6))
+    assert experiments.success_rates(nets([10])).success.tolist() == [0.2, 0.8, 0.8]
+
+
+def test_a_measure_that_ranks_is_told_from_one_that_does_not():
+    groups = np.repeat(np.arange(8), 5)
+    nets = pd.DataFrame(
+        {"condition": [f"RNN {g}" for g in groups], "radius": 1.0, "net": 0,
+         "horizon": 10.0 * groups + np.tile(range(5), 8), "length": 2.0**groups}
+    )  # fmt: skip
+    for sign, words in ((1, "ranks nets well"), (-1, "shorter memory")):
+        turned = nets.assign(horizon=sign * nets.horizon + 100)
+        found = memory.prediction(turned, "", 0)
+        assert words in found.sentences[0]
+        best = found.table[found.table.quantity == "AUC"].value
+        assert (best == (sign + 1) / 2).any()
+    rng = np.random.default_rng(0)
+    shuffled = nets.assign(horizon=rng.permutation(nets.horizon))
+    assert "does not tell" in memory.prediction(shuffled, "", 0).sentences[0]
+    assert memory.auc(nets.horizon, nets.length, 1e9) == 0.5
+    assert memory.rank_correlation(nets.horizon, np.ones(40)) == 0.0
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_sentences_turn_with_opposite_numbers(turn):
+    a, b = ("first", "second")[::turn]
+    learned = rows((a, 40, "learned", 1.0, 0.9, 1.0), (b, 40, "learned", 0.0, 0.0, 0.1))
+    assert f"{a} learned most often (100%) and {b} least" in memory.architectures_text(learned)[0]
+    longest = rows((a, 0.5, "longest delay", 2, 1, 3), (b, 1.4, "longest delay", 16, 9, 20))
+    text = memory.capacity_text(longest)
+    assert "at spectral radius 1.4 (mean 16 steps)" in text[0]
+    assert f"{b} reached furthest" in text[1]
+    tied = rows((a, 0.5, "longest delay", 16, 1, 3), (b, 1.4, "longest delay", 16, 9, 20),
+                ("c", np.nan, "longest delay", 2, 9, 20))  # fmt: skip
+    assert f"{a}, {b} reached furthest, 16 steps, and c least" in memory.capacity_text(tied)[1]
+    loss = rows(("x, plain", 0, "spiked", 0.5 + turn / 4, 0, 1),
+                ("x, clipped", 0, "spiked", 0.5, 0, 1), ("x, plain", 0, "diverged", 0, 0, 1),
+                ("x, clipped", 0, "diverged", 0, 0, 1),
+                ("x, plain", 0, "median updates", np.inf, 0, 1),
+                ("x, clipped", 0, "median updates", 70, 0, 1))  # fmt: skip
+    text = remedies.instability_text(loss)[0]
+    assert ("fewer spiked" if turn > 0 else "more spiked") in text
+    assert "not reached and 70" in text
+    pairs = rows(("B over A", np.nan, "pairs won", 0.5 + 0.4 * turn, 0.45 + 0.3 * turn,
+                  0.55 + 0.44 * turn))  # fmt: skip
+    assert (f"solves {'more' if turn > 0 else 'less'} than A") in remedies.dependencies_text(pairs)[
+        0
+    ]
+    near = rows(("x", 50, "loss over chance", 0.1, 0, 0.2),
+                ("x", 200, "loss over chance", 1.0 - 0.9 * (turn > 0), 0, 0))  # fmt: skip
+    assert ("holds out" if turn > 0 else "lost by") in generalisation.generalisation_text(near, 50)[
+        0
+    ]
+    steps = rows(("surface, plain", 0, "longest step", 500 if turn > 0 else 0.05, 0, 0),
+                 ("surface, clipped", 0, "longest step", 0.05, 0, 0),
+                 ("surface, plain", 0, "last error", 0.3, 0, 0),
+                 ("surface, clipped", 0, "last error", 0.2, 0, 0),
+                 ("radius 1", 0.1, "loss change", -0.2, 0, 0),
+                 ("radius 1", 1, "loss change", 0.3 * turn, 0, 0),
+                 ("radius 1", np.nan, landscape.CURVED, 8 + turn, 0, 0))  # fmt: skip
+    text = landscape.landscape_text(steps)
+    assert ("throws" if turn > 0 else "no difference") in text[0]
+    assert ("raises" if turn > 0 else "lowers") in text[1]
+    assert f"curvature along the gradient has size {8 + turn}." in text[1]
+    first, last = (0.001, 1.0)[::turn]
+    moved = rows(("x", 1, "gradient before", 0.1, 0, 1), ("x", 1, "gradient after", 0.2, 0, 1),
+                 ("x", 1, "movement", first, 0, 1), ("x", 9, "movement", last, 0, 1),
+                 ("x", np.nan, "loss over chance", 0.5, 0, 1))  # fmt: skip
+    said = "hardly move" if turn > 0 else "move more than deep"
+    assert f"shallow layers {said}" in depth.layers_text(moved)[0]
+    low, high = (0.05, 0.15) if turn > 0 else (-0.05, 0.15)
+    wrong = rows(("x", 10, "training error", 0.1, 0, 1), ("x", 10, "test error", 0.2, 0, 1),
+                 ("x", 10, "gap", 0.1, low, high))  # fmt: skip
+    said = "more of the others are wrong" if turn > 0 else "may be chance"
+    assert said in generalisation.digits_text(wrong)[0]
+
+
+def has_sklearn():
+    try:
+        generalisation.digits()
+    except ImportError:
+        return False
+    return True
+
+
+def test_digits_are_skipped_in_clear_words_without_scikit_learn(monkeypatch):
+    def missing():
+        raise ImportError
+
+    monkeypatch.setattr(generalisation, "digits", missing)
+    found = generalisation.read_digits(0, n_nets=1, n_hidden=2, n_updates=1).measure()["digits"]
+    assert "scikit-learn is not installed; pip install" in found.missing
+    assert (list(found.sentences), found.figures, len(found.table)) == (["Not measured."], {}, 0)
+
+
+def test_layers_measure_what_moved():
+    """A net whose first layers get no gradient does not move them."""
+    found = depth.layers(1, n_layers=8, n_hidden=8, n_nets=3, n_updates=40, n_threads=1)
+    (moved,) = found.measure().values()
+    for name, low, high in (("sigmoid, gain 1", 0, 1e-3), ("tanh, orthogonal", 0.1, 10)):
+        first, last = (table.value(moved.table, name, "movement", x) for x in (1, 8))
+        assert low <= first / last <= high
+        assert low <= table.value(moved.table, name, "gradient before", 1) <= high
+        assert table.value(moved.table, name, "gradient before", 8) == 1.0
+
+
+def test_pieces_are_read_again_and_damaged_ones_measured_anew(tmp_path):
+    calls = []
+
+    def job():
+        calls.append(1)
+        return rows(("x", 0.1, "share", 1 / 3, np.nan, np.inf))
+
+    first = pieces.kept(tmp_path, ("a", 1), job)
+    pd.testing.assert_frame_equal(pieces.kept(tmp_path, ("a", 1), job), first, check_exact=True)
+    assert len(calls) == 1
+    pieces.kept(tmp_path, ("a", 2), job)
+    assert len(calls) == 2
+    for file in tmp_path.iterdir():
+        data = bytearray(file.read_bytes())
+        data[len(data) // 4] ^= 1  # within a page: its checksum tells
+        file.write_bytes(data[:-9] if len(calls) == 2 else data)
+        pieces.kept(tmp_path, ("a", 1), job)
+        pieces.kept(tmp_path, ("a", 2), job)
+    assert len(calls) == 4
+
+
+def test_the_command_refuses_what_it_would_pass_over(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["run", "impacts", "--engine", "dask"])
+    assert ended.value.code == 2
+    assert "--engine: found 'dask', but impacts runs here" in capsys.readouterr().err
+    cli.app(["run", "impacts-full", "--dry-run", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == list(TINY)
+
+
+@pytest.mark.parametrize("study", impacts.STUDIES)
+def test_every_size_of_a_study_is_an_argument(study):
+    for name, sizes in impacts.STUDIES[study].items():
+        assert set(sizes) <= set(inspect.signature(impacts.EXPERIMENTS[name]).parameters)
+
+
+KILLED = """
+import json, sys
+from vgcore import cli, impacts, replay
+impacts.STUDIES["impacts"] = json.loads(sys.argv[1])
+cli.app(["run", "impacts", "--out", sys.argv[2], "--workers", "1"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signal that cannot be caught")
+def test_a_killed_run_goes_on_to_the_same_tables(report, tmp_path, monkeypatch, capsys):
+    """The command itself, ended by the system between two jobs or within one."""
+    wanted = (report[0] / "results.csv").read_bytes()
+    sizes = json.dumps(TINY)
+    command = [sys.executable, "-c", KILLED, sizes, str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while process.poll() is None and len(list(tmp_path.glob("pieces/*.parquet"))) < 3:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    left = {file: file.stat().st_mtime_ns for file in tmp_path.glob("pieces/*.parquet")}
+    assert len(left) >= 3
+    assert not (tmp_path / "results.csv").exists()
+    seen = []
+    whole = impacts.page.write
+
+    def write(*arguments):
+        seen.extend((file, file.stat().st_mtime_ns) for file in left)
+        return whole(*arguments)
+
+    monkeypatch.setattr(impacts.page, "write", write)
+    monkeypatch.setitem(impacts.STUDIES, "impacts", json.loads(sizes))
+    command = ["run", "impacts", "--out", str(tmp_path), "--workers", "2"]
+    cli.app(command, standalone_mode=False)
+    assert dict(seen) == left  # none was measured twice
+    assert (tmp_path / "results.csv").read_bytes() == wanted
+    told = capsys.readouterr()
+    assert re.search(r"(\d+)/\1 jobs  .*  digits: GRU", told.err)
+    assert "report.html" in told.out
+    assert json.loads((tmp_path / "manifest.json").read_text())["run"] == "impacts"
+    monkeypatch.setattr(impacts.page, "write", whole)
+    (again,) = replay.replay(tmp_path, tmp_path / "again").tables
+    assert (again.table, again.same, again.within) == ("results.csv", True, 0)
+
+
+def test_equal_size_is_nearest_in_parameters():
+    for kind, gates in ((LSTM, 4), (GRU, 3)):
+        n = table.equal_size(kind, 20, 2)
+        count = {m: gates * m * (m + 3) + m for m in (n - 1, n, n + 1)}
+        assert min(count, key=lambda m: abs(count[m] - (20 * 23 + 20))) == n
+
+
+def test_shares_have_exact_intervals():
+    assert table.share([False] * 20)[:3] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))
+    assert table.share([True] * 20)[:3] == pytest.approx((1, 0.025 ** (1 / 20), 1))

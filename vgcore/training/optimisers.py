@@ -1,0 +1,61 @@
+"""Optimisers, by the formulas and with the defaults of `torch.optim`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vgcore import checks
+from vgcore.kernels import training as kernels
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How a gradient moves the parameters; made by `sgd`, `rmsprop` and `adam`."""
+
+    name: str
+    code: int
+    decay: float
+    decay_squares: float = 0.0
+    eps: float = 0.0
+
+
+def _share(argument: str, value: object) -> float:
+    found = checks.number(argument, value, least=0.0)
+    if found >= 1.0:
+        raise ValueError(f"{argument}: found {found}, expected a number below 1")
+    return found
+
+
+def _eps(value: object) -> float:
+    return checks.positive("eps", value)
+
+
+def sgd(momentum: float = 0.0) -> Optimiser:
+    """Gradient descent, b <- momentum b + g, p <- p - rate b, as `torch.optim.SGD`."""
+    return Optimiser("sgd", kernels.SGD, _share("momentum", momentum))
+
+
+def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Optimiser:
+    """As `torch.optim.RMSprop`: v <- decay v + (1 - decay) g^2, p <- p - rate g/(sqrt(v) + eps)."""
+    return Optimiser("rmsprop", kernels.RMSPROP, _share("decay", decay), 0.0, _eps(eps))
+
+
+def adam(decay: float = 0.9, decay_squares: float = 0.999, eps: float = 1e-8) -> Optimiser:
+    """As `torch.optim.Adam` (Kingma and Ba 2015), with its bias corrections."""
+    return Optimiser(
+        "adam",
+        kernels.ADAM,
+        _share("decay", decay),
+        _share("decay_squares", decay_squares),
+        _eps(eps),
+    )
+
+
+BY_NAME = {"sgd": sgd(), "momentum": sgd(0.9), "rmsprop": rmsprop(), "adam": adam()}
+
+
+def find(optimiser: object) -> Optimiser:
+    """An optimiser, or the one of that name with its defaults."""
+    if isinstance(optimiser, Optimiser):
+        return optimiser
+    return BY_NAME[checks.choice("optimiser", optimiser, BY_NAME)]
