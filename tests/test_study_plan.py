@@ -9,6 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import vgcore as vg
+from vgcore.cell_kernels import prepare
 from vgcore.errors import StudyError
 from vgcore.study import plan
 from vgcore.study.config import FACTORS, Study, load_study
@@ -144,6 +146,16 @@ def test_slopes_of_draws_side_by_side_count_until_they_go_one_by_one():
     )
     assert few == 8 * 1000 * 16 * 8  # eight draws side by side
     assert many == 2 * 1_000_000 * 16 * 8
+
+
+@pytest.mark.parametrize(("n_hidden", "n_trajectories"), [(16, 1), (16, 3), (40, 20), (128, 1)])
+@pytest.mark.parametrize(("name", "cell"), [("lstm", vg.LSTM), ("gru", vg.GRU)])
+def test_rows_of_gated_cells_side_by_side_count(name, cell, n_hidden, n_trajectories):
+    study = sized(1, cell=name, n_hidden=n_hidden, n_steps=50, n_trajectories=n_trajectories)
+    nets = cell.draw(1, n_hidden, rng=1)
+    *_, scratch, _ = prepare(nets, 50, 0, n_trajectories)
+    expected = scratch()[0].keep[1:].nbytes
+    assert plan.scratch_bytes(conditions(study)[0].condition) == expected
 
 
 def test_atlas_has_the_promised_number_of_draws():

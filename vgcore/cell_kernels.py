@@ -10,14 +10,16 @@ import numpy.typing as npt
 
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cells import Cell, LeakyRNN
+from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels.columns import from_gates_zeros, quarters_zeros, to_gates_zeros
+from vgcore.kernels.columns import quarters_zeros
 from vgcore.kernels.deep import _deep_batch
+from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.leaky import _leaky_batch
 from vgcore.kernels.lstm import _lstm_batch
+from vgcore.kernels.rnn import rows_side_by_side
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import block, over_draws
 
@@ -41,11 +43,13 @@ def run_kernel(
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
     """
-    batch, parameters, constants, scratch = prepare(cell, n_steps, inputs.shape[-1])
+    batch, parameters, constants, scratch, grain = prepare(
+        cell, n_steps, inputs.shape[-1], n_trajectories
+    )
     given = (inputs, initial_state, loss_gradient)
     out = [np.empty((cell.n_draws, n_trajectories, n_steps + 1)) for _ in range(2)]
 
-    def work(start: int, stop: int, *own: Array) -> None:
+    def work(start: int, stop: int, *own: Any) -> None:
         batch(
             *(array[start:stop] for array in parameters),
             *constants,
@@ -55,40 +59,81 @@ def run_kernel(
             *(array[start:stop] for array in out),
         )
 
-    over_draws(work, cell.n_draws, n_threads, scratch=scratch)
+    over_draws(work, cell.n_draws, n_threads, grain=grain, scratch=scratch)
     return out[0], out[1]
 
 
-def prepare(cell: Cell, n_steps: int, n_inputs: int) -> _Prepared:
+def prepare(
+    cell: Cell, n_steps: int, n_inputs: int, n_trajectories: int | None = None
+) -> _Prepared:
     """A cell's kernel, arrays with an axis of draws, what all draws share, and a maker of scratch.
+
+    The last is the number of draws carried side by side: one where n_trajectories is None, which is
+    for walks along one trajectory.
 
     n_inputs is 0 where there is no input, also for a cell that could have one.
     """
-    batch, parameters, constants, scratch = _PREPARE[type(cell)](cell, n_steps, n_inputs)
-    arrays = [np.require(array, requirements=["C", "W"]) for array in parameters]
-    return batch, arrays, constants, scratch
-
-
-_Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Array]]]
-
-
-def _lstm(cell: LSTM, n_steps: int, n_inputs: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=4, state=2, vectors=21, keep=6)
-    return (
-        _lstm_batch,
-        [cell.W_hh, input_weights(cell, n_inputs), cell.bias],
-        [LSTM_ORDER],
-        scratch,
+    batch, parameters, constants, scratch, grain = _PREPARE[type(cell)](
+        cell, n_steps, n_inputs, n_trajectories
     )
+    arrays = [np.require(array, requirements=["C", "W"]) for array in parameters]
+    return batch, arrays, constants, scratch, grain
 
 
-def _gru(cell: GRU, n_steps: int, n_inputs: int) -> _Prepared:
-    scratch = _gated_scratch(cell, n_steps, n_inputs, gates=3, state=1, vectors=17, keep=4)
+_Prepared = tuple[Any, list[Array], list[Any], Callable[[], list[Any]], int]
+
+
+def rows_of(
+    kind: type[Cell], n_hidden: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int
+) -> tuple[int, int, int]:
+    """How many draws, and trajectories of each, a cell's kernel carries side by side, and what it
+    keeps of them at each step, in bytes.
+    """
+    matrices, kept = _ROWS.get(kind, (1, 1))
+    D, K = 1, 1
+    if kind in _ROWS:
+        D, K = rows_side_by_side(n_hidden, dtype, n_trajectories, n_steps, matrices, kept)
+    return D, K, D * K * kept * padded(n_hidden, dtype) * dtype.itemsize
+
+
+# Matrices of a draw, and vectors kept of a step, of cells that have rows side by side.
+_ROWS: dict[type[Cell], tuple[int, int]] = {RNN: (1, 1), LSTM: (4, 6), GRU: (3, 4)}
+
+
+def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
+    parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.bias]
+    sizes = {"state": 2, "vectors": 20}
+    return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories, sizes)
+
+
+def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
-    return _gru_batch, parameters, [GRU_ORDER], scratch
+    sizes = {"state": 1, "vectors": 16}
+    return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories, sizes)
 
 
-def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
+def _gated(
+    batch: Any,
+    parameters: list[Array],
+    order: Array,
+    cell: GRU | LSTM,
+    n_steps: int,
+    n_trajectories: int | None,
+    sizes: dict[str, int],
+) -> _Prepared:
+    n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
+    gates, kept = _ROWS[type(cell)]
+    D, K = 1, 1
+    if n_trajectories is not None:
+        D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
+
+    def scratch() -> list[Any]:
+        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, gates=gates, keep=kept, **sizes)]
+
+    return batch, parameters, [order], scratch, D
+
+
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
@@ -110,10 +155,10 @@ def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int) -> _Prepared:
         ]
 
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
-    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch
+    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch, 1
 
 
-def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
+def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     P = padded(n, dtype)
 
@@ -128,7 +173,7 @@ def _deep(cell: DeepNet, n_steps: int, n_inputs: int) -> _Prepared:
             np.empty(n_steps + 1),
         ]
 
-    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch
+    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch, 1
 
 
 def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
@@ -142,30 +187,6 @@ def input_weights(cell: Cell, n_inputs: int) -> Array:
     if cell.W_in is not None and n_inputs > 0:
         return cell.W_in
     return np.zeros((*cell.W_rec.shape[:2], 0), cell.dtype)
-
-
-def _gated_scratch(
-    cell: Cell, n_steps: int, n_inputs: int, *, gates: int, state: int, vectors: int, keep: int
-) -> Callable[[], list[Array]]:
-    """Scratch of a gated kernel; numbers are of vectors of N."""
-    n, dtype = cell.n_hidden, cell.dtype
-    P = padded(n, dtype)
-
-    def scratch() -> list[Array]:
-        return [
-            to_gates_zeros(gates, n, dtype),
-            from_gates_zeros(gates, n, dtype),
-            aligned_zeros((n_inputs, gates * P), dtype),
-            aligned_zeros((2, gates * P), dtype),
-            aligned_zeros(state * P, dtype),
-            aligned_zeros(vectors * P, dtype),
-            aligned_zeros((n_steps + 1, keep * P), dtype),
-            np.empty((3, n_steps + 1)),
-            np.empty((3, n_steps + 1), np.int64),
-            np.empty((2, n_steps + 1)),
-        ]
-
-    return scratch
 
 
 _PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {

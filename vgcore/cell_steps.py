@@ -13,7 +13,7 @@ from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_forward, _deep_jacobian
-from vgcore.kernels.gates import _pack_forward, _pack_parts
+from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
 from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_quarters
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
@@ -38,7 +38,7 @@ class Walk:
     def __init__(self, cell: Cell, inputs: Array, initial_state: Array) -> None:
         self.cell: Any = _in_float64(cell)
         self.given, self.initial_state = inputs, initial_state
-        _, self.parameters, self.constants, scratch = prepare(self.cell, CHUNK, inputs.shape[-1])
+        _, self.parameters, self.constants, scratch, _ = prepare(self.cell, CHUNK, inputs.shape[-1])
         self.scratch = scratch()
         S = cell.n_state
         self.jacobians = aligned_zeros((CHUNK, S, padded(S, np.float64)), np.float64)
@@ -71,7 +71,8 @@ class Walk:
         n, n_steps = self.cell.n_hidden, len(unrolled.values)
         kept = np.empty((n_steps, *self._kept().shape))
         for t in range(n_steps):
-            unrolled.values[t, :n], unrolled.exponents[1, t] = self._hidden()[:n], self.exponent
+            hidden, unrolled.exponents[1, t] = self._hidden()
+            unrolled.values[t, :n] = hidden[:n]
             self._go(1)
             kept[t] = self._kept()
         W = self.cell.W_rec[self.draw].reshape(self.n_gates, n, n)
@@ -82,15 +83,13 @@ class Walk:
 
     n_gates = n_states = 1
 
-    def _hidden(self) -> Array:
-        """What W_rec meets at the next step, times a power of two: the first N numbers."""
-        x: Array = self.scratch[4]
-        return x
+    def _hidden(self) -> tuple[Array, int]:
+        """What W_rec meets at the next step, first N numbers, and the power of two it is at."""
+        raise NotImplementedError
 
     def _kept(self) -> Array:
         """What the last step keeps for the way back, (factors P,)."""
-        kept: Array = self.scratch[6][1]
-        return kept
+        raise NotImplementedError
 
     def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
         """Set A (T, G, S, P) and B (T, S, S, P) of `kernels.unrolled` from what T steps kept."""
@@ -115,31 +114,33 @@ class _GatedWalk(Walk):
     """A walk of an LSTM or a GRU; `keep` has a row for each step."""
 
     order: Array
+    _kernel: Any
 
     def _begin(self, state: Array) -> None:
-        forward, _, input_weights, biases, x, _, keep, *_ = self.scratch
+        rows = self.rows = self.scratch[0]
         W_hh, W_ih, *given = (array[self.draw] for array in self.parameters)
         P = padded(self.cell.n_hidden, np.float64)
-        _pack_forward(W_hh, self.order, P, forward)
-        _pack_forward(W_ih, self.order, P, input_weights)
-        for bias, packed in zip(given, biases, strict=False):
-            _pack_parts(bias, self.order, packed)
-        _pack_parts(state, self.order[: x.size // P], x)
-        self.keep, self.W = keep, W_hh
+        _pack_gates(W_hh, self.order, rows.W[0])
+        _pack_gates(W_ih, self.order, rows.W_in[0])
+        for bias, packed in zip(given, (rows.input_bias, rows.bias), strict=False):
+            _place(bias, self.order, 0, P, packed)
+        _place(state, self.order[: rows.state.size // P], 0, P, rows.state)
+        rows.exponent[:] = 0
+        self.W = W_hh
 
     def _run(self, count: int, inputs: Array) -> None:
-        forward, _, input_weights, biases, x, vectors, keep, squares, exponents, _ = self.scratch
-        self.exponent = self._kernel(
-            forward, input_weights, *biases[: self.n_biases], inputs, 0, x, self.exponent, vectors,
-            keep[: count + 1], squares[2], exponents[2],
-        )  # fmt: skip
+        self._kernel(self.rows, inputs[None, None], 0, 0, 0, count)
 
-    n_biases: int
-    _kernel: Any
+    def _hidden(self) -> tuple[Array, int]:
+        return self.rows.state, self.rows.exponent[0]
+
+    def _kept(self) -> Array:
+        kept: Array = self.rows.keep[1]
+        return kept
 
 
 class _LSTMWalk(_GatedWalk):
-    order, n_biases, _kernel = LSTM_ORDER, 1, staticmethod(_lstm_forward)
+    order, _kernel = LSTM_ORDER, staticmethod(_lstm_forward)
     n_gates, n_states = 4, 2
 
     def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
@@ -150,11 +151,11 @@ class _LSTMWalk(_GatedWalk):
         past[:, 1, 0], past[:, 1, 1] = h_to_c * f, f
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _lstm_jacobian(self.W, self.keep[t + 1], out)
+        _lstm_jacobian(self.W, self.rows.keep[t + 1], out)
 
 
 class _GRUWalk(_GatedWalk):
-    order, n_biases, _kernel = GRU_ORDER, 2, staticmethod(_gru_forward)
+    order, _kernel = GRU_ORDER, staticmethod(_gru_forward)
     n_gates = 3
 
     def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
@@ -163,7 +164,7 @@ class _GRUWalk(_GatedWalk):
             to_gates[:, gate, 0] = factor
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _gru_jacobian(self.W, self.keep[t + 1], out)
+        _gru_jacobian(self.W, self.rows.keep[t + 1], out)
 
 
 class _LeakyWalk(Walk):
@@ -178,10 +179,18 @@ class _LeakyWalk(Walk):
 
     def _run(self, count: int, inputs: Array) -> None:
         forward, _, input_weights, bias, x, vectors, keep, squares, exponents, _ = self.scratch
+        activation, near_zero, far, shares = self.constants
         self.exponent = _leaky_forward(
-            forward, input_weights, bias, *self.constants, inputs, 0, len(self.W), x, self.exponent,
-            vectors, keep[: count + 1], squares[2], exponents[2],
+            forward, input_weights, bias, activation, near_zero, far, shares, inputs, 0,
+            len(self.W), x, self.exponent, vectors, keep[: count + 1], squares[2], exponents[2],
         )  # fmt: skip
+
+    def _hidden(self) -> tuple[Array, int]:
+        return self.scratch[4], self.exponent
+
+    def _kept(self) -> Array:
+        kept: Array = self.scratch[6][1]
+        return kept
 
     def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
         to_gates[:, 0, 0], past[:] = kept, 1.0 - self.cell.leak

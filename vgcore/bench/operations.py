@@ -338,7 +338,7 @@ def _gated(kind: str, gates: int) -> Operation:
             {
                 "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
                 "minute": (Case(32, 50, 50),),
-                "full": tuple(Case(n, 6400 // n, 100) for n in (16, 32, 64, 128)),
+                "full": tuple(Case(n, 1000, 100) for n in (16, 32, 64, 128)),
             }
         ),
         flop=lambda case: 2 * gates * case.n_hidden**2 * _vectors(case),

@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
 from vgcore.kernels.vectors import (
+    _BOUNDS,
     BYTES,
     _Code,
     _int,
     _routine,
+    _square,
     _tree,
     aligned_zeros,
     padded,
@@ -115,7 +117,7 @@ def _columnwise(*rows: int) -> Callable[[Callable[..., None]], Any]:
 
 
 @contextmanager
-def _sweep(code: _Code, turn: ir.Value, panels: ir.Value) -> Iterator[ir.Value]:
+def _alternate(code: _Code, turn: ir.Value, panels: ir.Value) -> Iterator[ir.Value]:
     """Repeat the body for every panel, in the order opposite to the last time."""
     builder = code.builder
     sign = builder.load(turn)
@@ -155,7 +157,7 @@ def _write_product(factors: int, sizes: tuple[int, ...]) -> Callable[..., None]:
         parts_of_x = [code.at(x, builder.mul(stride, _int(f))) for f in range(factors)]
         for size in sizes:
             fits = builder.icmp_signed("==", width, _int(size))
-            with builder.if_then(fits), _sweep(code, turn, panels) as panel:
+            with builder.if_then(fits), _alternate(code, turn, panels) as panel:
                 column = builder.mul(panel, _int(size))
                 first = builder.mul(builder.mul(panel, n), _int(factors * size))
                 # all columns at once, unless that takes more registers than AVX2 has
@@ -219,34 +221,324 @@ def _product(factors: int, sizes: tuple[int, ...]) -> Any:
     return intrinsic(typing)
 
 
-# Four to eight sums at a time hide the latency of a fused multiply-add.
-_TO_GATES, _FROM_GATES = {4: (4,), 3: (6, 3)}, (2, 1)
-_to_4_gates, _to_3_gates = _product(1, _TO_GATES[4]), _product(1, _TO_GATES[3])
-_from_4_gates, _from_3_gates = _product(4, _FROM_GATES), _product(3, _FROM_GATES)
+def _write_to_gates(gates: int) -> Callable[..., None]:
+    """Return what writes the product of rows with packed matrices of so many gates."""
+
+    def write(
+        code: _Code,
+        X: ir.Value,
+        X_size: ir.Value,
+        M: ir.Value,
+        D: ir.Value,
+        lines: ir.Value,
+        panel_size: ir.Value,
+        n: ir.Value,
+        R: ir.Value,
+        reverse: ir.Value,
+        start: ir.Value,
+        _start_size: ir.Value,
+        Y: ir.Value,
+        Y_size: ir.Value,
+    ) -> None:
+        builder = code.builder
+        M, start, Y = code.vectors(M), code.vectors(start), code.vectors(Y)
+        panel_width, plane = code.width(panel_size), builder.udiv(code.width(Y_size), _int(gates))
+        width, stride = builder.udiv(plane, R), builder.udiv(X_size, R)
+        K = builder.udiv(R, D)
+        for columns in _COLUMNS:
+            size = gates * columns
+            with builder.if_then(builder.icmp_signed("==", panel_width, _int(size))):
+                panels = builder.udiv(width, _int(columns))
+                panel_rows = builder.udiv(lines, panels)
+                with cgutils.for_range(builder, D) as draw, _sweep(code, reverse, panels) as panel:
+                    line = builder.add(
+                        builder.mul(draw.index, lines), builder.mul(panel, panel_rows)
+                    )
+                    matrix = code.at(M, builder.mul(line, _int(size)))
+                    with cgutils.for_range(builder, K) as k:
+                        row = builder.add(builder.mul(draw.index, K), k.index)
+                        x = code.at(X, builder.mul(row, stride))
+                        column = builder.add(
+                            builder.mul(row, width), builder.mul(panel, _int(columns))
+                        )
+                        places = [
+                            builder.add(column, builder.add(builder.mul(plane, _int(g)), _int(c)))
+                            for c in range(columns)
+                            for g in range(gates)
+                        ]
+                        # all at once, unless that takes more registers than AVX2 has
+                        at_once = size if code.wide or size <= 6 else gates
+                        for first in range(0, size, at_once):
+                            some = range(first, first + at_once)
+                            sums = [code.variable(code.zero) for _ in some]
+                            for v, total in zip(some, sums, strict=True):
+                                builder.store(code.load(start, places[v]), total)
+                            with code.rolled(_int(0), n) as i:
+                                factor = code.spread(builder.load(code.at(x, i)))
+                                entry = builder.mul(i, _int(size))
+                                for v, total in zip(some, sums, strict=True):
+                                    code.accumulate(total, factor, code.load(matrix, entry, v))
+                            for v, total in zip(some, sums, strict=True):
+                                code.store(builder.load(total), Y, places[v])
+        builder.ret_void()
+
+    write.__name__ = f"_write_to_{gates}_gates"
+    return write
 
 
-def to_gates_zeros(gates: int, n: int, dtype: npt.DTypeLike) -> Array:
-    """Zeros of the shape in which W^T (N, gates P) is packed."""
-    return _packed_zeros(1, _TO_GATES[gates], n, gates * padded(n, dtype), dtype)
+def _write_from_gates(gates: int) -> Callable[..., None]:
+    """Return what writes the product of gates with the transposes of the same matrices."""
+
+    def write(
+        code: _Code,
+        Z: ir.Value,
+        Z_size: ir.Value,
+        M: ir.Value,
+        D: ir.Value,
+        lines: ir.Value,
+        panel_size: ir.Value,
+        R: ir.Value,
+        reverse: ir.Value,
+        start: ir.Value,
+        _start_size: ir.Value,
+        y: ir.Value,
+        _y_size: ir.Value,
+    ) -> None:
+        builder = code.builder
+        Z, M, start, y = (code.vectors(array) for array in (Z, M, start, y))
+        panel_width, plane = code.width(panel_size), builder.udiv(code.width(Z_size), _int(gates))
+        width = builder.udiv(plane, R)
+        K = builder.udiv(R, D)
+        at_once = code.lanes if code.wide else 4
+        for columns in _COLUMNS:
+            size = gates * columns
+            with builder.if_then(builder.icmp_signed("==", panel_width, _int(size))):
+                panels = builder.udiv(width, _int(columns))
+                panel_rows = builder.udiv(lines, panels)
+                panel_length = builder.mul(panel_rows, _int(size))
+                with cgutils.for_range(builder, D) as draw, _sweep(code, reverse, width) as block:
+                    matrix = code.at(M, builder.mul(draw.index, builder.mul(lines, _int(size))))
+                    matrix = code.at(matrix, builder.mul(block, _int(size * code.lanes)))
+                    with cgutils.for_range(builder, K) as k:
+                        row = builder.add(builder.mul(draw.index, K), k.index)
+                        z = code.at(Z, builder.mul(row, width))
+                        sums = [code.variable(code.zero) for _ in range(code.lanes)]
+                        for total in sums:
+                            builder.store(code.zero, total)
+                        for first in range(0, code.lanes, at_once):
+                            with code.rolled(_int(0), panels) as panel:
+                                part = code.at(matrix, builder.mul(panel, panel_length))
+                                column = builder.mul(panel, _int(columns))
+                                for v in range(size):
+                                    c, g = divmod(v, gates)
+                                    factor = code.load(z, column, builder.mul(plane, _int(g)), c)
+                                    for i in range(first, first + at_once):
+                                        code.accumulate(
+                                            sums[i], factor, code.load(part, i * size + v)
+                                        )
+                        product = code.folds([builder.load(total) for total in sums])
+                        place = builder.add(builder.mul(row, width), block)
+                        code.store(builder.fadd(code.load(start, place), product), y, place)
+        builder.ret_void()
+
+    write.__name__ = f"_write_from_{gates}_gates"
+    return write
 
 
-def from_gates_zeros(gates: int, n: int, dtype: npt.DTypeLike) -> Array:
-    """Zeros of the shape in which W (gates N, P) is packed."""
-    return _packed_zeros(gates, _FROM_GATES, n, padded(n, dtype), dtype)
+@contextmanager
+def _sweep(code: _Code, reverse: ir.Value, count: ir.Value) -> Iterator[ir.Value]:
+    """Repeat the body for 0 <= index < count, from the last to the first where `reverse` is 1."""
+    builder = code.builder
+    back = builder.icmp_signed("==", reverse, _int(1))
+    with cgutils.for_range(builder, count) as step:
+        last = builder.sub(builder.sub(count, _int(1)), step.index)
+        yield builder.select(back, last, step.index)
+
+
+# Columns (in vectors) of each gate in a panel, the most that divide the width.
+_COLUMNS = (2, 1)
+
+
+def _to_gates(gates: int) -> Any:
+    """Return the kernel of a product that gives all gates of rows: Y[:, r] = start + X[r, :n] M.
+
+    X is (R, any length), start and Y (gates, R, P), 1-D all, and R = D K rows have D matrices:
+    K rows share one. M (D, lines, size) is packed as `gate_zeros`: in panels of some columns of
+    each gate; row i of a panel is line i of its lines, and holds column c of gate g at c gates + g,
+    in vectors. Panels are taken in the reverse order where `reverse` is 1: what was used last is
+    still in the first cache then. Y may be `start`.
+    """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+        def plain(X: Array, M: Array, n: int, R: int, reverse: int, start: Array, Y: Array) -> None:
+            Y[:] = start + np.concatenate(
+                [
+                    (X.reshape(len(M), R // len(M), X.size // R)[:, :, :n] @ gate[:, :n]).ravel()
+                    for gate in _unpacked(M, gates, Y.size // (gates * R))
+                ]
+            )
+
+        return plain
+
+    write = _write_to_gates(gates)
+
+    def typing(
+        context: Any, X: Any, M: Any, n: Any, R: Any, reverse: Any, start: Any, Y: Any
+    ) -> Any:
+        return _routine(write, (X, M, n, R, reverse, start, Y), (1, 3, 0, 0, 0, 1, 1), returns=None)
+
+    return intrinsic(typing)
+
+
+def _from_gates(gates: int) -> Any:
+    """Return the kernel of the transposed product, y[r] = start[r] + sum_g M[g] Z[g, r].
+
+    Z is (gates, R, P), start and y (R, P), 1-D all; M is that of `_to_gates`, its panels P lines
+    long. y may be `start`.
+    """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+        def plain(Z: Array, M: Array, R: int, reverse: int, start: Array, y: Array) -> None:
+            parts = Z.reshape(gates, len(M), R // len(M), -1)
+            matrices = _unpacked(M, gates, parts.shape[-1]).swapaxes(-1, -2)
+            y[:] = start + (parts @ matrices).sum(axis=0).ravel()
+
+        return plain
+
+    write = _write_from_gates(gates)
+
+    def typing(context: Any, Z: Any, M: Any, R: Any, reverse: Any, start: Any, y: Any) -> Any:
+        return _routine(write, (Z, M, R, reverse, start, y), (1, 3, 0, 0, 1, 1), returns=None)
+
+    return intrinsic(typing)
+
+
+def _unpacked(M: Array, gates: int, P: int) -> Array:
+    """The packed matrices as (gates, D, lines of a panel, P)."""
+    lanes = BYTES // M.itemsize
+    columns = M.shape[2] // (gates * lanes)
+    panels = P // (columns * lanes)
+    lines = M.shape[1] // panels
+    parts = M.reshape(len(M), panels, lines, columns, gates, lanes)
+    return parts.transpose(4, 0, 2, 1, 3, 5).reshape(gates, len(M), lines, P)
+
+
+_to_4_gates, _to_3_gates = _to_gates(4), _to_gates(3)
+_from_4_gates, _from_3_gates = _from_gates(4), _from_gates(3)
+_from_quarters = _product(4, (2, 1))
+
+
+def gate_zeros(D: int, gates: int, lines: int, P: int, dtype: npt.DTypeLike) -> Array:
+    """Zeros of the shape in which D matrices W^T (lines, gates P) are packed."""
+    lanes = BYTES // np.dtype(dtype).itemsize
+    columns = next(columns for columns in _COLUMNS if P % (columns * lanes) == 0)
+    panels = P // (columns * lanes)
+    return aligned_zeros((D, panels * lines, gates * columns * lanes), dtype)
 
 
 def quarters_zeros(n: int, dtype: npt.DTypeLike) -> Array:
     """Zeros of the shape in which W (P, P) is packed with a quarter of its rows for each gate."""
-    P = padded(n, dtype)
-    return _packed_zeros(4, _FROM_GATES, P // 4, P, dtype)
+    P, lanes = padded(n, dtype), BYTES // np.dtype(dtype).itemsize
+    size = lanes * next(size for size in (2, 1) if P % (size * lanes) == 0)
+    return aligned_zeros((P // size * P, size), dtype)
 
 
-def _packed_zeros(
-    factors: int, sizes: tuple[int, ...], n: int, columns: int, dtype: npt.DTypeLike
-) -> Array:
-    lanes = BYTES // np.dtype(dtype).itemsize
-    size = lanes * next(size for size in sizes if columns % (size * lanes) == 0)
-    return aligned_zeros((columns // size * n * factors, size), dtype)
+def _write_turn(
+    code: _Code,
+    W: ir.Value,
+    _W_rows: ir.Value,
+    m: ir.Value,
+    first: ir.Value,
+    out: ir.Value,
+    _out_rows: ir.Value,
+    out_size: ir.Value,
+    line: ir.Value,
+    place: ir.Value,
+) -> None:
+    """Write out[line + i, place + lane] = W[first + lane, i] for all lanes and i < m."""
+    builder = code.builder
+    sources = [
+        code.at(W, builder.mul(builder.add(first, _int(lane)), m)) for lane in range(code.lanes)
+    ]
+    target = code.at(out, builder.mul(line, out_size), place)
+    with code.rolled(_int(0), m) as i:
+        vector = ir.Constant(code.vector, ir.Undefined)
+        for lane, source in enumerate(sources):
+            entry = builder.load(code.at(source, i))
+            vector = builder.insert_element(vector, entry, ir.Constant(ir.IntType(32), lane))
+        code.store(vector, code.vectors(code.at(target, builder.mul(i, out_size))))
+    builder.ret_void()
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def _turn(W: Array, first: int, out: Array, line: int, place: int) -> None:
+        lanes = BYTES // out.itemsize
+        out[line : line + W.shape[1], place : place + lanes] = W[first : first + lanes].T
+
+else:
+
+    @intrinsic
+    def _turn(typingctx: Any, W: Any, first: Any, out: Any, line: Any, place: Any) -> Any:
+        """Set out[line + i, place + lane] = W[first + lane, i], a vector of rows of W (n, m)."""
+        return _routine(_write_turn, (W, first, out, line, place), (2, 0, 2, 0, 0), returns=None)
+
+
+def _write_row_squares(
+    code: _Code,
+    x: ir.Value,
+    size: ir.Value,
+    P: ir.Value,
+    squares: ir.Value,
+    R: ir.Value,
+) -> None:
+    """Write the square norms of rows that have parts, and whether one is out of range."""
+    builder = code.builder
+    x, width = code.vectors(x), code.width(P)
+    plane = builder.mul(R, width)
+    outside = code.variable(_int(0))
+    low, high = (ir.Constant(code.scalar, bound) for bound in _BOUNDS[code.align])
+
+    def measured(row: ir.Value, square: ir.Value) -> None:
+        builder.store(square, code.at(squares, row))
+        above = builder.fcmp_ordered(">=", square, low)
+        inside = builder.and_(above, builder.fcmp_ordered("<=", square, high))
+        out = builder.zext(builder.not_(inside), ir.IntType(64))
+        builder.store(builder.or_(builder.load(outside), out), outside)
+
+    with builder.if_then(builder.icmp_signed("==", R, _int(1))):  # its parts are in one piece
+        measured(_int(0), _square(code, x, code.width(size)))
+        builder.ret(builder.load(outside))
+    parts = builder.udiv(code.width(size), plane)
+    total = code.variable(code.zero)
+    with code.rolled(_int(0), R) as row:
+        builder.store(code.zero, total)
+        with code.rolled(_int(0), parts) as part:
+            first = builder.add(builder.mul(part, plane), builder.mul(row, width))
+            with code.rolled(_int(0), width) as column:
+                value = code.load(x, first, column)
+                code.accumulate(total, value, value)
+        measured(row, code.fold(builder.load(total), builder.fadd))
+    builder.ret(builder.load(outside))
+
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+
+    def _row_squares(x: Array, P: int, squares: Array) -> int:
+        parts = x.reshape(-1, squares.size, P)
+        squares[:] = (parts * parts).sum(axis=(0, 2))
+        low, high = _BOUNDS[x.itemsize]
+        return int(not ((low <= squares) & (squares <= high)).all())
+
+else:
+
+    @intrinsic
+    def _row_squares(typingctx: Any, x: Any, P: Any, squares: Any) -> Any:
+        """Set squares[r] to the square norm of row r of x (parts, R, P), 1-D; 1 if one is extreme.
+
+        What is extreme is out of the range in which a vector may stay as it is.
+        """
+        return _routine(_write_row_squares, (x, P, squares), (1, 0, 1), returns=types.int64)
 
 
 def _write_matvec(

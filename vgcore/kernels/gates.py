@@ -8,24 +8,30 @@ T is n_steps.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
+from vgcore.kernels.columns import _row_squares, _turn, gate_zeros
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
     _NEAR,
     LN2,
+    _copy,
     _scaled_squares,
 )
 from vgcore.kernels.vectors import (
+    BYTES,
     _exponent,
     _in_range,
     _max_abs,
-    _normalise,
     _scale_exact,
     _sum_squares,
+    aligned_zeros,
+    padded,
 )
 
 _sigmoid = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["sigmoid"].function)
@@ -40,73 +46,262 @@ def _sigmoids(x: Array, value: Array, slope: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
-def _tanhs(x: Array, linear: bool, value: Array, slope: Array) -> None:
-    """Set value = tanh(x) and slope to its derivative; or x and 1, for so small an x."""
-    if linear:
-        for j in range(x.size):
-            value[j], slope[j] = x[j], 1.0
-    else:
-        for j in range(x.size):
-            value[j], slope[j] = _tanh(x[j])
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _settle(state: Array, exponent: int, driven: bool) -> int:
-    """Choose the power of two of the state 2**exponent x, scale x to it and return it.
-
-    Where nothing drives the state and it is so small that tanh is linear, its largest entry is put
-    in [1, 2), so that it never underflows; else the exponent is 0.
-    """
-    largest = _max_abs(state)
-    if not driven and largest != 0.0 and exponent + _exponent(largest) < _NEAR:
-        return exponent + _normalise(state)
-    _scale_exact(state, exponent)
-    return 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _add_scaled(drive: Array, exponent: int, x: Array) -> None:
-    """Set x to drive + 2**exponent x."""
-    factor = x.dtype.type(np.ldexp(1.0, max(exponent, -1100)))
+def _tanhs(x: Array, value: Array, slope: Array) -> None:
+    """Set value = tanh(x) and slope to its derivative."""
     for j in range(x.size):
-        x[j] = drive[j] + factor * x[j]
+        value[j], slope[j] = _tanh(x[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_forward(W: Array, order: Integers, P: int, out: Array) -> None:
-    """Set out to the transposes of the gates of W (G N, m), in this order, P columns for each.
+class GateRows(NamedTuple):
+    """Scratch for R rows side by side, of a cell with G gates and a state of S vectors.
 
-    out is packed as `to_gates_zeros`, or (m, G P); what is padding in it stays as it is.
+    The parts of rows in a 1-D array are one after another, each with all rows: (parts, R, P).
     """
-    n, size = W.shape[0] // order.size, out.shape[1]
-    for g in range(order.size):
-        for j in range(n):
-            row, panel, column = W[order[g] * n + j], (g * P + j) // size, (g * P + j) % size
-            for i in range(row.size):
-                out[panel * row.size + i, column] = row[i]
+
+    W: Array  # W^T of D draws, packed as `gate_zeros`
+    W_in: Array
+    input_bias: Array  # (G R P,), and so is the next, which not every cell has
+    bias: Array
+    state: Array  # (S R P,), also the gradient of it
+    vectors: Array  # (parts R P,)
+    now: Array  # (R n_inputs,): the inputs
+    keep: Array  # (T + 1, parts R P): what the backward pass needs, the step to burn_in + j at j
+    squares: Array  # (3, T + 1, R), over 4**exponents: norms of gradients, gradients of gates, h
+    exponents: Integers  # (3, T + 1, R)
+    exponent: Integers  # (R,): of the state now
+    sizes: Integers  # N and P
+    logs: Array  # (2, T + 1)
+
+
+def new_gate_rows(
+    D: int,
+    K: int,
+    n: int,
+    n_inputs: int,
+    n_steps: int,
+    dtype: np.dtype[Any],
+    *,
+    gates: int,
+    state: int,
+    vectors: int,
+    keep: int,
+) -> GateRows:
+    """Scratch for K trajectories of each of D draws; the last arguments are numbers of vectors."""
+    P, R = padded(n, dtype), D * K
+    input_bias, bias = aligned_zeros((2, gates * R * P), dtype)
+    return GateRows(
+        W=gate_zeros(D, gates, P, P, dtype),
+        W_in=gate_zeros(D, gates, n_inputs, P, dtype),
+        input_bias=input_bias,
+        bias=bias,
+        state=aligned_zeros(state * R * P, dtype),
+        vectors=aligned_zeros(vectors * R * P, dtype),
+        now=aligned_zeros(R * n_inputs, dtype),
+        keep=aligned_zeros((n_steps + 1, keep * R * P), dtype),
+        squares=aligned_zeros((3, n_steps + 1, R), dtype),
+        exponents=np.zeros((3, n_steps + 1, R), np.int64),
+        exponent=np.zeros(R, np.int64),
+        sizes=np.array([n, P]),
+        logs=np.empty((2, n_steps + 1)),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_backward(W: Array, order: Integers, out: Array) -> None:
-    """Set out, packed as `from_gates_zeros`, to the gates of W (G N, N), in this order."""
-    gates, n, size = order.size, W.shape[0] // order.size, out.shape[1]
+def _pack_gates(W: Array, order: Integers, out: Array) -> None:
+    """Pack the transposes of the gates of W (G N, m), in this order, as one of `gate_zeros`.
+
+    What is padding in out stays as it is.
+    """
+    gates, lanes = order.size, BYTES // out.itemsize
+    n, columns = W.shape[0] // gates, out.shape[1] // (gates * lanes)
+    panels = -(-n // (columns * lanes))
+    lines = out.shape[0] // panels
     for g in range(gates):
-        for i in range(n):
-            row = W[order[g] * n + i]
-            for panel in range((row.size + size - 1) // size):
-                target, first = out[(panel * n + i) * gates + g], panel * size
-                for c in range(min(size, row.size - first)):
-                    target[c] = row[first + c]
+        for first in range(0, n, lanes):
+            panel, column = first // lanes // columns, first // lanes % columns
+            place = (column * gates + g) * lanes
+            if first + lanes <= n:
+                _turn(W, order[g] * n + first, out, panel * lines, place)
+            else:
+                for lane in range(n - first):
+                    row = W[order[g] * n + first + lane]
+                    for i in range(row.size):
+                        out[panel * lines + i, place + lane] = row[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_parts(vector: Array, order: Integers, out: Array) -> None:
-    """Set out (G P,) to the G parts of a vector (G N,), taken in this order and padded."""
-    n, stride = vector.size // order.size, out.size // order.size
-    out[:] = 0.0
+def _place(vector: Array, order: Integers, r: int, P: int, out: Array) -> None:
+    """Set row r of out, (parts, R, P), to the parts of a vector (parts N,), in this order."""
+    n, plane = vector.size // order.size, out.size // order.size
     for g in range(order.size):
+        row = out[g * plane + r * P : g * plane + (r + 1) * P]
+        row[:] = 0.0
         for j in range(n):
-            out[g * stride + j] = vector[order[g] * n + j]
+            row[j] = vector[order[g] * n + j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _place_rows(
+    vectors: Array, draw: int, trajectory: int, K: int, order: Integers, P: int, out: Array
+) -> None:
+    """Set the rows of out to vectors (draws or 1, trajectories or 1, parts N) from this one on."""
+    for r in range(out.size // (order.size * P)):
+        d, k = min(draw + r // K, len(vectors) - 1), min(trajectory + r % K, vectors.shape[1] - 1)
+        _place(vectors[d, k], order, r, P, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _input_now(inputs: Array, draw: int, trajectory: int, t: int, K: int, now: Array) -> None:
+    """Set now (R n_inputs,) to the inputs of rows, of which the first is this one."""
+    n_inputs = inputs.shape[3]
+    for place in range(now.size):
+        r = place // n_inputs
+        now[place] = inputs[
+            min(draw + r // K, inputs.shape[0] - 1),
+            min(trajectory + r % K, inputs.shape[1] - 1),
+            min(t, inputs.shape[2] - 1),
+            place % n_inputs,
+        ]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _scale_row(x: Array, r: int, R: int, P: int, exponent: int) -> None:
+    """Multiply row r of x (parts, R, P) by 2**exponent."""
+    for first in range(r * P, x.size, R * P):
+        _scale_exact(x[first : first + P], exponent)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _largest(x: Array, r: int, R: int, P: int) -> float:
+    """Return the largest modulus in row r of x (parts, R, P)."""
+    largest = 0.0
+    for first in range(r * P, x.size, R * P):
+        largest = max(largest, float(_max_abs(x[first : first + P])))
+    return largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _bring_in(x: Array, P: int, exponents: Integers, squares: Array) -> None:
+    """Scale the rows of 2**exponents x whose square norm is out of range; 0 has the exponent 0."""
+    R = squares.size
+    for r in range(R):
+        if not _in_range(squares[r], x):
+            largest = _largest(x, r, R, P)
+            power = -_exponent(largest) if largest > 0.0 else exponents[r]
+            _scale_row(x, r, R, P, power)
+            exponents[r] -= power
+    _row_squares(x, P, squares)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+def _measure(
+    x: Array, P: int, exponent: Integers, scratch: Array, exponents: Integers, squares: Array
+) -> bool:
+    """Set squares 4**exponents to the square norms of the rows of 2**exponent x, x as it is.
+
+    Returns whether one was out of range.
+    """
+    for r in range(exponent.size):
+        exponents[r] = exponent[r]
+    if _row_squares(x, P, squares) == 0:
+        return False
+    _copy(x, scratch)
+    _bring_in(scratch, P, exponents, squares)
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _settle(
+    state: Array, P: int, measured: Integers, drive: Array, bias: Array, exponent: Integers
+) -> bool:
+    """Choose the power of two of each row of 2**exponent state; return whether one is not 0.
+
+    Where nothing drives a row and it is so small that tanh is linear, its largest entry is put
+    in [1, 2), so that it never underflows; else the exponent is 0. drive and bias (R P,) are those
+    of the candidate. A row in range, as `measured` tells, stays.
+    """
+    R, some = exponent.size, False
+    for r in range(R):
+        if measured[r] != exponent[r] or exponent[r] != 0:
+            largest, power = _largest(state, r, R, P), exponent[r]
+            driven = _largest(drive, r, R, P) != 0.0 or _largest(bias, r, R, P) != 0.0
+            if not driven and largest != 0.0 and power + _exponent(largest) < _NEAR:
+                power = -_exponent(largest)
+            _scale_row(state, r, R, P, power)
+            exponent[r] -= power
+        some |= exponent[r] != 0
+    return some
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _start(drive: Array, P: int, exponent: Integers, start: Array) -> None:
+    """Set start to the drive, or to 0 in rows with an exponent."""
+    R = exponent.size
+    for j in range(start.size):
+        start[j] = 0.0 if exponent[j // P % R] != 0 else drive[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _add_scaled(drive: Array, P: int, exponent: Integers, x: Array) -> None:
+    """Set rows of x with an exponent to drive + 2**exponent x."""
+    R = exponent.size
+    for j in range(x.size):
+        e = exponent[j // P % R]
+        if e != 0:
+            x[j] = drive[j] + x.dtype.type(np.ldexp(1.0, max(e, -1100))) * x[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _straighten(x: Array, P: int, exponent: Integers, value: Array, slope: Array) -> None:
+    """Set value and slope to x and 1 in rows with an exponent: they are where tanh is linear."""
+    for j in range(x.size):
+        if exponent[j // P] != 0:
+            value[j], slope[j] = x[j], 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
+    """Multiply each row of x by 2**exponent."""
+    for r in range(exponent.size):
+        if exponent[r] != 0:
+            _scale_row(x, r, exponent.size, P, exponent[r])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _row_logs(rows: GateRows, r: int, out: Array, out_c: Array) -> None:
+    """Logs of norms and of contributions of one row."""
+    last = out.size - 1
+    squares, exponents = rows.squares, rows.exponents
+    for lag in range(last + 1):
+        rows.logs[0, lag] = squares[0, lag, r]
+        rows.logs[1, lag] = float(squares[1, lag, r]) * float(squares[2, last - lag, r])
+    _log(rows.logs[0], out)
+    _log(rows.logs[1], out_c)
+    for lag in range(last + 1):
+        out[lag] = 0.5 * out[lag] + LN2 * exponents[0, lag, r]
+        both = exponents[1, lag, r] + exponents[2, last - lag, r]
+        out_c[lag] = 0.5 * out_c[lag] + LN2 * both
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _some_rows(rows: GateRows, D: int, K: int) -> GateRows:
+    """Return the scratch of K trajectories of D draws, where it has room for more."""
+    R, most = D * K, rows.exponent.size
+    return GateRows(
+        rows.W[:D],
+        rows.W_in[:D],
+        rows.input_bias[: rows.input_bias.size // most * R],
+        rows.bias[: rows.bias.size // most * R],
+        rows.state[: rows.state.size // most * R],
+        rows.vectors[: rows.vectors.size // most * R],
+        rows.now[: rows.now.size // most * R],
+        rows.keep,
+        rows.squares,
+        rows.exponents,
+        rows.exponent[:R],
+        rows.sizes,
+        rows.logs,
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)

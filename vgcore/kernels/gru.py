@@ -10,24 +10,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.columns import _columnwise, _fma, _from_3_gates, _to_3_gates
+from vgcore.kernels.columns import _columnwise, _fma, _from_3_gates, _row_squares, _to_3_gates
 from vgcore.kernels.gates import (
+    GateRows,
     _add_scaled,
-    _gate_logs,
-    _pack_backward,
-    _pack_forward,
-    _pack_parts,
+    _bring_in,
+    _input_now,
+    _measure,
+    _pack_gates,
+    _place,
+    _place_rows,
+    _row_logs,
+    _scale_rows,
     _settle,
     _sigmoids,
-    _squares,
+    _some_rows,
+    _start,
+    _straighten,
     _tanhs,
 )
-from vgcore.kernels.rnn import _copy, _of_row, _scaled_squares
-from vgcore.kernels.vectors import _max_abs, _scale_exact, _vecmat
 
 
 @_columnwise(3, 3)
@@ -64,84 +68,72 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _gru_forward(
-    forward: Array,
-    input_weights: Array,
-    input_bias: Array,
-    bias: Array,
-    inputs: Array,
-    burn_in: int,
-    state: Array,
-    exponent: int,
-    vectors: Array,
-    keep: Array,
-    squares: Array,
-    exponents: Integers,
-) -> int:
-    """Run burn_in + T steps from 2**exponent `state` (P,), as `_lstm_forward`.
-
-    vectors (17 P,) is scratch.
-    """
-    P = state.size
-    gates, rz, slopes = vectors[: 3 * P], vectors[3 * P : 5 * P], vectors[5 * P : 7 * P]
-    candidate, tanh = vectors[7 * P : 8 * P], vectors[8 * P : 10 * P]
-    drive, zeros = vectors[10 * P : 13 * P], vectors[13 * P : 16 * P]
-    turn = vectors[16 * P :]
-    turn[0] = 1.0
-    rz_gates, n_value, n_slope = gates[: 2 * P], tanh[:P], tanh[P:]
-    n_steps = keep.shape[0] - 1
-    constant_input = inputs.shape[0] == 1
-    keep[0] = 0.0
-    squares[0] = 0.0
-    exponents[0] = 0
+    rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
+) -> None:
+    """Run burn_in + n_steps steps from `rows.state`, as `_lstm_forward`."""
+    W, W_in, input_bias, bias, state, vectors, exponent = (
+        rows.W, rows.W_in, rows.input_bias, rows.bias, rows.state, rows.vectors, rows.exponent
+    )  # fmt: skip
+    n, P, R = rows.sizes[0], rows.sizes[1], exponent.size
+    plane = state.size
+    K = R // W.shape[0]
+    gates, rz, slopes = (
+        vectors[: 3 * plane],
+        vectors[3 * plane : 5 * plane],
+        vectors[5 * plane : 7 * plane],
+    )
+    candidate, tanh = vectors[7 * plane : 8 * plane], vectors[8 * plane : 10 * plane]
+    drive, start = vectors[10 * plane : 13 * plane], vectors[13 * plane : 16 * plane]
+    rz_gates, n_value, n_slope = gates[: 2 * plane], tanh[:plane], tanh[plane:]
+    rows.keep[0] = 0.0
+    rows.squares[2, 0] = 0.0
+    rows.exponents[2, 0] = 0
+    linear = False
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
-        kept = keep[j]
-        if t == 0 or not constant_input:
-            _vecmat(inputs[0 if constant_input else t], input_weights, input_bias, drive)
-        squares[j], exponents[j] = _squares(state, exponent, candidate)
-        if exponents[j] != exponent or exponent != 0:
-            driven = _max_abs(drive[2 * P :]) != 0.0 or _max_abs(bias[2 * P :]) != 0.0
-            exponent = _settle(state, exponent, driven)
-        linear = exponent != 0
+        kept = rows.keep[j][: 4 * plane]
+        squares, exponents = rows.squares[2, j][:R], rows.exponents[2, j][:R]
+        if t == 0 or inputs.shape[2] > 1:
+            _input_now(inputs, draw, trajectory, t, K, rows.now)
+            _to_3_gates(rows.now, W_in, inputs.shape[3], R, 0, input_bias, drive)
+        if _measure(state, P, exponent, candidate, exponents, squares) or linear:
+            linear = _settle(state, P, exponents, drive[2 * plane :], bias[2 * plane :], exponent)
         if linear:
-            zeros[:] = 0.0
-            _to_3_gates(state, forward, zeros, gates, turn)
-            _add_scaled(bias[: 2 * P], exponent, rz_gates)
+            _start(bias, P, exponent, start)
+            _to_3_gates(state, W, n, R, t % 2, start, gates)
+            _add_scaled(bias[: 2 * plane], P, exponent, rz_gates)
         else:
-            _to_3_gates(state, forward, bias, gates, turn)
+            _to_3_gates(state, W, n, R, t % 2, bias, gates)
         _add_drive(gates, drive)
         _sigmoids(rz_gates, rz, slopes)
         _reset(rz, gates, drive, candidate)
-        _tanhs(candidate, linear, n_value, n_slope)
+        _tanhs(candidate, n_value, n_slope)
+        if linear:
+            _straighten(candidate, P, exponent, n_value, n_slope)
         _mix(rz, slopes, gates, tanh, state, kept)
         if linear:
-            _scale_exact(kept[: 2 * P], exponent)
-    return exponent
+            _scale_rows(kept[: 2 * plane], P, exponent)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _gru_backward(
-    backward: Array,
-    keep: Array,
-    delta: Array,
-    vectors: Array,
-    squares: Array,
-    exponents: Integers,
-) -> None:
-    """Carry the gradient `delta` (P,) back over T steps; as `_lstm_backward`."""
-    P, last = delta.size, keep.shape[0] - 1
-    gates, scratch, turn = vectors[: 3 * P], vectors[3 * P : 6 * P], vectors[16 * P :]
-    turn[0] = 1.0
-    squares[:2] = 0.0
-    exponents[:2] = exponent = 0
-    for lag in range(last + 1):
-        squares[0, lag], exponents[0, lag] = _scaled_squares(delta, exponent)
-        exponent = exponents[0, lag]
-        if squares[0, lag] == 0.0:
-            break
-        _to_gates(delta, keep[last - lag], gates)
-        squares[1, lag], exponents[1, lag] = _squares(gates, exponent, scratch)
-        _from_3_gates(gates, backward, delta, delta, turn)
+def _gru_backward(rows: GateRows, n_steps: int) -> None:
+    """Carry the gradient in `rows.state` back over n_steps steps; as `_lstm_backward`."""
+    W, delta, vectors, exponent = rows.W, rows.state, rows.vectors, rows.exponent
+    P, R = rows.sizes[1], exponent.size
+    plane = delta.size
+    gates, scratch = vectors[: 3 * plane], vectors[3 * plane : 6 * plane]
+    exponent[:] = 0
+    for lag in range(n_steps + 1):
+        squares, exponents = rows.squares[0, lag][:R], rows.exponents[0, lag][:R]
+        if _row_squares(delta, P, squares) != 0:
+            _bring_in(delta, P, exponent, squares)
+        for r in range(R):
+            exponents[r] = exponent[r]
+        _to_gates(delta, rows.keep[n_steps - lag][: 4 * plane], gates)
+        squares, exponents = rows.squares[1, lag][:R], rows.exponents[1, lag][:R]
+        _measure(gates, P, exponent, scratch, exponents, squares)
+        if lag < n_steps:
+            _from_3_gates(gates, W, R, lag % 2, delta, delta)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -156,7 +148,7 @@ def _gru_jacobian(W: Array, keep: Array, out: Array) -> None:
         out[r, r] += keep[3 * P + r]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _gru_batch(
     W_rec: Array,
     W_in: Array,
@@ -167,46 +159,29 @@ def _gru_batch(
     initial_state: Array,
     loss_gradient: Array,
     burn_in: int,
-    forward: Array,
-    backward: Array,
-    input_weights: Array,
-    packed_biases: Array,
-    state: Array,
-    vectors: Array,
-    keep: Array,
-    squares: Array,
-    exponents: Integers,
-    logs: Array,
+    rows: GateRows,
     out_log_norm: Array,
     out_log_contribution: Array,
 ) -> None:
-    """Profiles of several draws, one after another; as `_lstm_batch`.
-
-    Scratch: packed_biases (2, 3 P), state (P,), vectors (17 P,), keep (T + 1, 4 P).
-    """
-    P = state.size
-    for d in range(out_log_norm.shape[0]):
-        _pack_forward(W_rec[d], order, P, forward)
-        _pack_backward(W_rec[d], order, backward)
-        _pack_forward(W_in[d], order, P, input_weights)
-        _pack_parts(input_bias[d], order, packed_biases[0])
-        _pack_parts(bias[d], order, packed_biases[1])
-        for k in range(out_log_norm.shape[1]):
-            _copy(_of_row(initial_state, d, k), state)
-            _gru_forward(
-                forward,
-                input_weights,
-                packed_biases[0],
-                packed_biases[1],
-                _of_row(inputs, d, k),
-                burn_in,
-                state,
-                np.int64(0),  # not 0, for whose type all would be compiled again
-                vectors,
-                keep,
-                squares[2],
-                exponents[2],
-            )
-            _copy(_of_row(loss_gradient, d, k), state)
-            _gru_backward(backward, keep, state, vectors, squares, exponents)
-            _gate_logs(squares, exponents, logs, out_log_norm[d, k], out_log_contribution[d, k])
+    """Profiles of several draws; as `_lstm_batch`."""
+    n_draws, n_trajectories, size = out_log_norm.shape
+    most, P = rows.W.shape[0], rows.sizes[1]
+    for draw in range(0, n_draws, most):
+        D = min(most, n_draws - draw)
+        for d in range(D):
+            _pack_gates(W_rec[draw + d], order, rows.W[d])
+            _pack_gates(W_in[draw + d], order, rows.W_in[d])
+        for trajectory in range(0, n_trajectories, rows.exponent.size // most):
+            K = min(rows.exponent.size // most, n_trajectories - trajectory)
+            some = _some_rows(rows, D, K)
+            for r in range(D * K):
+                _place(input_bias[draw + r // K], order, r, P, some.input_bias)
+                _place(bias[draw + r // K], order, r, P, some.bias)
+            some.exponent[:] = 0
+            _place_rows(initial_state, draw, trajectory, K, order[:1], P, some.state)
+            _gru_forward(some, inputs, draw, trajectory, burn_in, size - 1)
+            _place_rows(loss_gradient, draw, trajectory, K, order[:1], P, some.state)
+            _gru_backward(some, size - 1)
+            for r in range(D * K):
+                d, k = draw + r // K, trajectory + r % K
+                _row_logs(some, r, out_log_norm[d, k], out_log_contribution[d, k])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates
+from vgcore.kernels.columns import _columnwise, _fma, _from_quarters
 from vgcore.kernels.gates import _gate_logs, _squares
 from vgcore.kernels.rnn import (
     _activate_at,
@@ -45,7 +44,7 @@ def _to_gate(shares: Any, delta: Any, keep: Any, gate: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _pack_quarters(W: Array, transpose: bool, P: int, out: Array) -> None:
-    """Pack W (N, N), or its transpose, for `_from_4_gates`: a quarter of P rows as each gate."""
+    """Pack W (N, N), or its transpose, for `_from_quarters`: a quarter of P rows as each gate."""
     size, quarter = out.shape[1], P // 4
     for i in range(W.shape[0]):
         for j in range(W.shape[1]):
@@ -96,11 +95,11 @@ def _leaky_forward(
         if exponents[j] != exponent or _has_left(state, exponent, n, squares[j]):
             exponent = _rescale_state(state, exponent, near_zero, far)
         if exponent == 0:
-            _from_4_gates(state, forward, drive, x, turn)
+            _from_quarters(state, forward, drive, x, turn)
         else:
             _copy(drive, start)
             exponent = _meet_drive(state, exponent, start)
-            _from_4_gates(state, forward, start, x, turn)
+            _from_quarters(state, forward, start, x, turn)
         _activate_at(activation, near_zero, far, x, exponent, n, scratch, value, slope)
         _mix(shares, value, slope, state, keep[j])
     return exponent
@@ -129,7 +128,7 @@ def _leaky_backward(
             break
         _to_gate(shares, delta, keep[last - lag], gate)
         squares[1, lag], exponents[1, lag] = _squares(gate, exponent, scratch)
-        _from_4_gates(gate, backward, delta, delta, turn)
+        _from_quarters(gate, backward, delta, delta, turn)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -193,7 +192,7 @@ def _leaky_batch(
                 burn_in,
                 W_rec.shape[2],
                 state,
-                np.int64(0),  # not 0, for whose type all would be compiled again
+                0,
                 vectors,
                 keep,
                 squares[2],

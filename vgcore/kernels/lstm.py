@@ -11,24 +11,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates, _to_4_gates
+from vgcore.kernels.columns import _columnwise, _fma, _from_4_gates, _row_squares, _to_4_gates
 from vgcore.kernels.gates import (
+    GateRows,
     _add_scaled,
-    _gate_logs,
-    _pack_backward,
-    _pack_forward,
-    _pack_parts,
+    _bring_in,
+    _input_now,
+    _measure,
+    _pack_gates,
+    _place,
+    _place_rows,
+    _row_logs,
+    _scale_rows,
     _settle,
     _sigmoids,
-    _squares,
+    _some_rows,
+    _start,
+    _straighten,
     _tanhs,
 )
-from vgcore.kernels.rnn import _of_row, _scaled_squares
-from vgcore.kernels.vectors import _max_abs, _scale_exact, _vecmat
 
 
 @_columnwise(4, 4, 2, 6)
@@ -60,94 +64,84 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _lstm_forward(
-    forward: Array,
-    input_weights: Array,
-    bias: Array,
-    inputs: Array,
-    burn_in: int,
-    state: Array,
-    exponent: int,
-    vectors: Array,
-    keep: Array,
-    squares: Array,
-    exponents: Integers,
-) -> int:
-    """Run burn_in + T steps from 2**exponent `state`; return the exponent of the last state.
+    rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
+) -> None:
+    """Run burn_in + n_steps steps from `rows.state`, and keep what the backward pass needs.
 
-    What the backward pass needs is kept:
-    keep[j] is of the step to time burn_in + j; squares[j] 4**exponents[j] is the square norm of the
-    h before it, 0 where there is no such step. vectors (21 P,) is scratch.
+    inputs (draws or 1, trajectories or 1, time or 1, n_inputs), of which the first row gets that of
+    this draw and trajectory. squares[2, j] is of the h before the step kept at j, 0 where there is
+    no such step.
     """
-    P = state.size // 2
-    h, c = state[:P], state[P:]
-    gates, values = vectors[: 4 * P], vectors[4 * P : 8 * P]
-    slopes, drive = vectors[8 * P : 12 * P], vectors[12 * P : 16 * P]
-    tanh, zeros = vectors[16 * P : 18 * P], vectors[16 * P : 20 * P]
-    turn = vectors[20 * P :]
-    turn[0] = 1.0
-    ifo, ifo_value, ifo_slope = gates[: 3 * P], values[: 3 * P], slopes[: 3 * P]
-    g, g_value, g_slope = gates[3 * P :], values[3 * P :], slopes[3 * P :]
-    c_value, c_slope = tanh[:P], tanh[P:]
-    n_steps = keep.shape[0] - 1
-    constant_input = inputs.shape[0] == 1
-    keep[0] = 0.0
-    squares[0] = 0.0
-    exponents[0] = 0
+    W, W_in, bias, state, vectors, exponent = (
+        rows.W, rows.W_in, rows.input_bias, rows.state, rows.vectors, rows.exponent
+    )  # fmt: skip
+    n, P, R = rows.sizes[0], rows.sizes[1], exponent.size
+    plane = state.size // 2
+    K = R // W.shape[0]
+    h, c = state[:plane], state[plane:]
+    gates, values = vectors[: 4 * plane], vectors[4 * plane : 8 * plane]
+    slopes, drive = vectors[8 * plane : 12 * plane], vectors[12 * plane : 16 * plane]
+    tanh, start = vectors[16 * plane : 18 * plane], vectors[16 * plane : 20 * plane]
+    ifo, ifo_value, ifo_slope = gates[: 3 * plane], values[: 3 * plane], slopes[: 3 * plane]
+    g, g_value, g_slope = gates[3 * plane :], values[3 * plane :], slopes[3 * plane :]
+    c_value, c_slope = tanh[:plane], tanh[plane:]
+    rows.keep[0] = 0.0
+    rows.squares[2, 0] = 0.0
+    rows.exponents[2, 0] = 0
+    linear = False
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
-        kept = keep[j]
-        if t == 0 or not constant_input:
-            _vecmat(inputs[0 if constant_input else t], input_weights, bias, drive)
-        squares[j], exponents[j] = _squares(h, exponent, c_value)
-        if exponents[j] != exponent or exponent != 0:
-            exponent = _settle(state, exponent, _max_abs(drive[3 * P :]) != 0.0)
-        linear = exponent != 0
+        kept = rows.keep[j][: 6 * plane]
+        squares, exponents = rows.squares[2, j][:R], rows.exponents[2, j][:R]
+        if t == 0 or inputs.shape[2] > 1:
+            _input_now(inputs, draw, trajectory, t, K, rows.now)
+            _to_4_gates(rows.now, W_in, inputs.shape[3], R, 0, bias, drive)
+        if _measure(h, P, exponent, c_value, exponents, squares) or linear:
+            candidate = drive[3 * plane :]
+            linear = _settle(state, P, exponents, candidate, candidate, exponent)
         if linear:
-            zeros[:] = 0.0
-            _to_4_gates(h, forward, zeros, gates, turn)
-            _add_scaled(drive[: 3 * P], exponent, ifo)
+            _start(drive, P, exponent, start)
+            _to_4_gates(h, W, n, R, t % 2, start, gates)
+            _add_scaled(drive[: 3 * plane], P, exponent, ifo)
         else:
-            _to_4_gates(h, forward, drive, gates, turn)
+            _to_4_gates(h, W, n, R, t % 2, drive, gates)
         _sigmoids(ifo, ifo_value, ifo_slope)
-        _tanhs(g, linear, g_value, g_slope)
+        _tanhs(g, g_value, g_slope)
+        if linear:
+            _straighten(g, P, exponent, g_value, g_slope)
         _take_up(values, slopes, state, kept)
-        _tanhs(c, linear, c_value, c_slope)
+        _tanhs(c, c_value, c_slope)
+        if linear:
+            _straighten(c, P, exponent, c_value, c_slope)
         _give_out(values, slopes, tanh, state, kept)
         if linear:
-            _scale_exact(kept[P : 4 * P], exponent)
-    return exponent
+            _scale_rows(kept[plane : 4 * plane], P, exponent)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _lstm_backward(
-    backward: Array,
-    keep: Array,
-    delta: Array,
-    vectors: Array,
-    squares: Array,
-    exponents: Integers,
-) -> None:
-    """Carry the gradient `delta` (2 P,) back over T steps.
+def _lstm_backward(rows: GateRows, n_steps: int) -> None:
+    """Carry the gradient in `rows.state` back over n_steps steps.
 
-    The first rows of squares and exponents take its square norm at each lag, the second ones that
-    of the gradient of the gates there. vectors (21 P,) is scratch.
+    squares[0] takes its square norm at each lag, squares[1] that of the gradient of the gates.
     """
-    P, last = delta.size // 2, keep.shape[0] - 1
-    gates, scratch, zeros = vectors[: 4 * P], vectors[4 * P : 8 * P], vectors[8 * P : 9 * P]
-    turn = vectors[20 * P :]
-    turn[0] = 1.0
-    h = delta[:P]
+    W, delta, vectors, exponent = rows.W, rows.state, rows.vectors, rows.exponent
+    P, R = rows.sizes[1], exponent.size
+    plane = delta.size // 2
+    gates, scratch = vectors[: 4 * plane], vectors[4 * plane : 8 * plane]
+    zeros, h = vectors[8 * plane : 9 * plane], delta[:plane]
     zeros[:] = 0.0
-    squares[:2] = 0.0
-    exponents[:2] = exponent = 0
-    for lag in range(last + 1):
-        squares[0, lag], exponents[0, lag] = _scaled_squares(delta, exponent)
-        exponent = exponents[0, lag]
-        if squares[0, lag] == 0.0:
-            break
-        _to_gates(delta, keep[last - lag], gates)
-        squares[1, lag], exponents[1, lag] = _squares(gates, exponent, scratch)
-        _from_4_gates(gates, backward, zeros, h, turn)
+    exponent[:] = 0
+    for lag in range(n_steps + 1):
+        squares, exponents = rows.squares[0, lag][:R], rows.exponents[0, lag][:R]
+        if _row_squares(delta, P, squares) != 0:
+            _bring_in(delta, P, exponent, squares)
+        for r in range(R):
+            exponents[r] = exponent[r]
+        _to_gates(delta, rows.keep[n_steps - lag][: 6 * plane], gates)
+        squares, exponents = rows.squares[1, lag][:R], rows.exponents[1, lag][:R]
+        _measure(gates, P, exponent, scratch, exponents, squares)
+        if lag < n_steps:
+            _from_4_gates(gates, W, R, lag % 2, zeros, h)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -169,7 +163,7 @@ def _lstm_jacobian(W: Array, keep: Array, out: Array) -> None:
         out[n + r, r] = h_of_c * f
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _lstm_batch(
     W_rec: Array,
     W_in: Array,
@@ -179,48 +173,32 @@ def _lstm_batch(
     initial_state: Array,
     loss_gradient: Array,
     burn_in: int,
-    forward: Array,
-    backward: Array,
-    input_weights: Array,
-    packed_biases: Array,
-    state: Array,
-    vectors: Array,
-    keep: Array,
-    squares: Array,
-    exponents: Integers,
-    logs: Array,
+    rows: GateRows,
     out_log_norm: Array,
     out_log_contribution: Array,
 ) -> None:
-    """Profiles of several draws, one after another, with the gates of W_rec in this order.
+    """Profiles of several draws, with the gates of W_rec in this order.
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
-    Scratch: forward and backward as packed, input_weights (n_inputs, 4 P), packed_biases
-    (2, 4 P), state (2 P,), vectors (21 P,), keep (T + 1, 6 P), squares and exponents (3, T + 1),
-    logs (2, T + 1). out (draws, trajectories, T + 1).
+    out (draws, trajectories, T + 1).
     """
-    halves = order[:2]  # 0, 1: of h and c
-    P = state.size // 2
-    for d in range(out_log_norm.shape[0]):
-        _pack_forward(W_rec[d], order, P, forward)
-        _pack_backward(W_rec[d], order, backward)
-        _pack_forward(W_in[d], order, P, input_weights)
-        _pack_parts(bias[d], order, packed_biases[0])
-        for k in range(out_log_norm.shape[1]):
-            _pack_parts(_of_row(initial_state, d, k), halves, state)
-            _lstm_forward(
-                forward,
-                input_weights,
-                packed_biases[0],
-                _of_row(inputs, d, k),
-                burn_in,
-                state,
-                np.int64(0),  # not 0, for whose type all would be compiled again
-                vectors,
-                keep,
-                squares[2],
-                exponents[2],
-            )
-            _pack_parts(_of_row(loss_gradient, d, k), halves, state)
-            _lstm_backward(backward, keep, state, vectors, squares, exponents)
-            _gate_logs(squares, exponents, logs, out_log_norm[d, k], out_log_contribution[d, k])
+    n_draws, n_trajectories, size = out_log_norm.shape
+    most, halves, P = rows.W.shape[0], order[:2], rows.sizes[1]  # 0, 1: of h and c
+    for draw in range(0, n_draws, most):
+        D = min(most, n_draws - draw)
+        for d in range(D):
+            _pack_gates(W_rec[draw + d], order, rows.W[d])
+            _pack_gates(W_in[draw + d], order, rows.W_in[d])
+        for trajectory in range(0, n_trajectories, rows.exponent.size // most):
+            K = min(rows.exponent.size // most, n_trajectories - trajectory)
+            some = _some_rows(rows, D, K)
+            for r in range(D * K):
+                _place(bias[draw + r // K], order, r, P, some.input_bias)
+            some.exponent[:] = 0
+            _place_rows(initial_state, draw, trajectory, K, halves, P, some.state)
+            _lstm_forward(some, inputs, draw, trajectory, burn_in, size - 1)
+            _place_rows(loss_gradient, draw, trajectory, K, halves, P, some.state)
+            _lstm_backward(some, size - 1)
+            for r in range(D * K):
+                d, k = draw + r // K, trajectory + r % K
+                _row_logs(some, r, out_log_norm[d, k], out_log_contribution[d, k])

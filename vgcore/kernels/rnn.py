@@ -93,14 +93,23 @@ class Rows(NamedTuple):
 
 
 def rows_side_by_side(
-    n: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int
+    n: int,
+    dtype: np.dtype[Any],
+    n_trajectories: int,
+    n_steps: int,
+    matrices: int = 1,
+    kept: int = 1,
 ) -> tuple[int, int]:
-    """Return how many draws, and how many trajectories of each, are carried side by side."""
+    """Return how many draws, and how many trajectories of each, are carried side by side.
+
+    A draw has so many matrices, and so many vectors are kept of a step.
+    """
     P = padded(n, dtype)
     width = P * dtype.itemsize // BYTES
-    K = min(n_trajectories, _TRAJECTORIES, max(1, SLOPE_BYTES // (n_steps * width * BYTES)))
-    D = min(_VECTORS // (width * K), _MATRIX_BYTES // (n * width * BYTES))
-    return max(1, min(D, SLOPE_BYTES // (n_steps * K * width * BYTES))), K
+    row = n_steps * kept * width * BYTES
+    K = min(n_trajectories, _TRAJECTORIES, max(1, SLOPE_BYTES // row))
+    D = min(_VECTORS // (width * K), _MATRIX_BYTES // (matrices * n * width * BYTES))
+    return max(1, min(D, SLOPE_BYTES // (K * row))), K
 
 
 def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtype[Any]) -> Rows:

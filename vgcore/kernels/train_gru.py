@@ -75,7 +75,7 @@ def _gru_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _add_matmat(before[:, n + 1 : K], last[n + 1 :], drive.reshape(B, P))
         _sigmoids(gates, values, slopes)
         _reset(values, own, drive, candidate)
-        _tanhs(candidate, False, tanh[:size], tanh[size:])
+        _tanhs(candidate, tanh[:size], tanh[size:])
         _mix(values, slopes, own, tanh, flat, work.z[t][:size], keep)
         _join_inputs(sizes, t, length, B, work.inputs, work.z[t][:size])
 

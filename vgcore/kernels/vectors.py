@@ -147,6 +147,28 @@ class _Code:
             vector = join(*halves)
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
+    def folds(self, vectors: list[ir.Value]) -> ir.Value:
+        """Return the sums of as many vectors as a vector has lanes, each the bits of its `fold`."""
+        word, near = ir.IntType(32), 16 // self.align  # a shuffle within 16 bytes is cheapest
+        kind = ir.VectorType(word, self.lanes)
+        sizes = [self.lanes >> k for k in range(1, self.lanes.bit_length())]
+        places = [[i] * self.lanes for i in range(self.lanes)]
+        for size in sizes:
+            first, _ = _fold_masks(self.lanes, size, near)
+            pairs = zip(places[::2], places[1::2], strict=True)
+            places = [[(a + b)[lane] for lane in first] for a, b in pairs]
+        some = [vectors[places[0].index(i)] for i in range(self.lanes)]
+        for size in sizes:
+            masks = [
+                ir.Constant(kind, [ir.Constant(word, lane) for lane in mask])
+                for mask in _fold_masks(self.lanes, size, near)
+            ]
+            some = [
+                self.builder.fadd(*(self.builder.shuffle_vector(a, b, mask) for mask in masks))
+                for a, b in zip(some[::2], some[1::2], strict=True)
+            ]
+        return some[0]
+
     @contextmanager
     def steps(self, done: ir.AllocaInstr, total: ir.Value, size: int) -> Iterator[ir.Value]:
         """Repeat the body at each multiple of `size` from the variable `done` while `size` fits."""
@@ -170,6 +192,24 @@ class _Code:
         loop = module.add_metadata([rule, _int(len(module.metadata))])  # no two are alike
         loop.operands = (loop, rule)
         last.terminator.set_metadata("llvm.loop", loop)
+
+
+def _fold_masks(lanes: int, size: int, near: int) -> list[list[int]]:
+    """Return which lanes of two vectors to add to halve their groups of 2 `size` lanes.
+
+    Groups of the first vector come first: all, or where they are short those of each `near` lanes.
+    """
+    span = lanes if size >= near else near
+    return [
+        [
+            vector * lanes + base + group + half + i
+            for base in range(0, lanes, span)
+            for vector in (0, 1)
+            for group in range(0, span, 2 * size)
+            for i in range(size)
+        ]
+        for half in (0, size)
+    ]
 
 
 @contextmanager

@@ -348,7 +348,7 @@ def reservoir_states(
         cell.W_rec.astype(np.float64), cell.W_in, cell.bias,
         activation=cell.activation, leak=cell.leak,
     )  # fmt: skip
-    _, parameters, constants, scratch = prepare(double, 1, inputs.shape[-1])
+    _, parameters, constants, scratch, _ = prepare(double, 1, inputs.shape[-1])
     lane: Any = _states_lane
     inputs = np.require(inputs, np.float64, requirements=["C", "W"])
     states = np.empty((cell.n_draws, inputs.shape[1] - skipped, cell.n_hidden))

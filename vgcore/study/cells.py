@@ -38,6 +38,7 @@ class Parts(NamedTuple):
 class CellKind(Choice):
     """A cell that a study can name."""
 
+    makes: ClassVar[type[Cell]]
     has_inputs: ClassVar[bool] = True
     has_activation: ClassVar[bool] = True
 
@@ -73,6 +74,7 @@ class Rnn(CellKind):
     """Vanilla network, x_t = W s(x_{t-1}) + W_in u_t + b (Pascanu et al. 2013, eq. 2)."""
 
     name = "rnn"
+    makes = RNN
 
     def make(self, parts: Parts) -> RNN:
         W_in, bias = _drive(parts)
@@ -86,6 +88,7 @@ class Elman(CellKind):
     """
 
     name = "elman"
+    makes = LeakyRNN
 
     def make(self, parts: Parts) -> LeakyRNN:
         W_in, bias = _drive(parts)
@@ -99,6 +102,7 @@ class Leaky(CellKind):
     """
 
     name = "leaky"
+    makes = LeakyRNN
     leak: float = 1.0
     density: float = 1.0
 
@@ -130,6 +134,7 @@ class Lstm(CellKind):
     """
 
     name = "lstm"
+    makes = LSTM
     has_activation = False
     forget_bias: float | None = None
     chrono: float | None = None
@@ -154,6 +159,7 @@ class Gru(CellKind):
     """
 
     name = "gru"
+    makes = GRU
     has_activation = False
     update_bias: float | None = None
     chrono: float | None = None
@@ -175,6 +181,7 @@ class Deep(CellKind):
     """
 
     name = "deep"
+    makes = DeepNet
     has_inputs = False
     residual: bool = False
 

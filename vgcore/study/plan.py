@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import heapq
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from vgcore.cell_kernels import rows_of
 from vgcore.environment import thread_count
 from vgcore.errors import StudyError
-from vgcore.kernels.rnn import rows_side_by_side
-from vgcore.kernels.vectors import padded
 from vgcore.study.config import FACTORS, SIZES, Condition, Precision, Study
 
 if TYPE_CHECKING:
@@ -220,10 +218,8 @@ def draw_bytes(condition: Condition) -> int:
 def scratch_bytes(condition: Condition) -> int:
     """Memory for what the draws carried side by side keep of each step."""
     c = condition.treated
-    N, dtype, n_steps = c.n_hidden, np.dtype(c.dtype), c.n_steps
-    rows = math.prod(rows_side_by_side(N, dtype, c.n_trajectories, n_steps))
-    kept = 1.5 * _n_blocks(c) if c.cell.has_inputs else 1  # gated cells keep each gate and a state
-    return math.ceil(rows * n_steps * padded(N, dtype) * dtype.itemsize * max(1.0, kept - 0.5))
+    *_, kept = rows_of(c.cell.makes, c.n_hidden, np.dtype(c.dtype), c.n_trajectories, c.n_steps)
+    return c.n_steps * kept
 
 
 def _n_blocks(treated: Condition) -> int:
