@@ -13,13 +13,13 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cell_kernels import input_weights, run_kernel
-from vgcore.cells import RNN, Cell, unit_loss_gradients
+from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.draws import normal_block
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
 from vgcore.parallel import block, over_draws
-from vgcore.streams import Purpose, Seed, Streams
+from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
+from vgcore.trajectory import check_cell, drive, first_states, loss_gradients, refuse_overflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -406,8 +406,7 @@ def gradient_profile(
     >>> profile.growing_share()
     0.0
     """
-    if not isinstance(cell, Cell):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+    check_cell(cell)
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
@@ -420,16 +419,11 @@ def gradient_profile(
     if isinstance(cell, DeepNet):
         burn_in = cell.layers_before(n_steps, burn_in)
     streams = Streams.from_rng(rng)
-    draws, shape = range(cell.n_draws), (cell.n_draws, n_trajectories, cell.n_state)
-    names = "(n_draws, n_trajectories, n_state)"
-    if initial_state is None:
-        initial_state = normal_block(streams, Purpose.INITIAL_STATE, draws, shape[1:])
-    if loss_gradient is None:
-        loss_gradient = unit_loss_gradients(streams, draws, shape[1:])
-    state = checks.broadcast("initial_state", initial_state, shape, names)
-    gradient = checks.broadcast("loss_gradient", loss_gradient, shape, names)
+    state = first_states(cell, initial_state, streams, n_trajectories)
+    gradient = loss_gradients(cell, loss_gradient, streams, n_trajectories)
+    given = drive(cell, burn_in + n_steps, inputs, n_trajectories)
     arrays = (
-        _inputs(cell, inputs, n_trajectories, burn_in + n_steps),
+        _compact("inputs", given, cell.dtype),
         _compact("initial_state", state, cell.dtype),
         _compact("loss_gradient", gradient, cell.dtype),
     )
@@ -441,28 +435,8 @@ def gradient_profile(
         log_norm, log_contribution = run_kernel(
             cell, n_steps, *arrays, n_trajectories, burn_in, n_threads
         )
-    overflown = ~(log_norm[..., -1] < np.inf)  # infinity and nan stay to the end
-    if overflown.any():
-        draw = int(overflown.any(axis=1).argmax())
-        raise FloatingPointError(
-            f"cell: one step of draw {draw} overflows {cell.dtype} (largest recurrent weight "
-            f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64, or smaller weights and inputs"
-        )
+    refuse_overflow(cell, log_norm[..., -1], cell.dtype)  # infinity and nan stay to the end
     return GradientProfile(log_norm, log_contribution, state, gradient)
-
-
-def _inputs(cell: Cell, inputs: object, n_trajectories: int, n_times: int) -> Array:
-    """Inputs as (draws or 1, trajectories or 1, times or 1, n_inputs); no inputs: n_inputs is 0."""
-    if inputs is None:
-        return np.zeros((1, 1, 1, 0), cell.dtype)
-    if cell.W_in is None:
-        how = (
-            "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with them"
-        )
-        raise ValueError(f"inputs: found some, but the cell has no input weights; {how}")
-    shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
-    names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
-    return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)
 
 
 def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:
