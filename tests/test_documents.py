@@ -10,9 +10,11 @@ import runpy
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 import vgcore as vg
+from vgcore.bench.peers import available
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -47,9 +49,13 @@ def test_the_first_minute_of_the_readme_runs():
     text = (ROOT / "README.md").read_text()
     names = {}
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        if "load_results" not in code:
+        needs_torch = "import torch" in code
+        if "load_results" not in code and (not needs_torch or available("torch")):
             exec(code, names)
     assert names["profile"].log_norm.shape == (1000, 1, 301)
+    assert f"median {np.median(names['profile'].rate().value):.3f} nats" in text
+    expected = vg.theory.largest_exponent("tanh", names["gain"], input_variance=1.0)
+    assert f"wide networks of this gain: {expected:.3f}" in text
 
 
 def test_the_readmes_study_loads(tmp_path):
