@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import json
 import re
 import runpy
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,18 +32,40 @@ def test_docstring_examples_run(name):
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("name", ["draw_weights", "gradient_profile", "spectral_radius", "RNN"])
-def test_public_functions_have_an_example(name):
-    value = getattr(vg, name)
-    assert ">>>" in value.__doc__
-    assert "Raises" in value.__doc__
+def public():
+    """Name and object of what a user calls: functions, classes and the methods of cells."""
+    for space in (vg, vg.remedies, vg.training, vg.theory):
+        for name in space.__all__:
+            value = getattr(space, name)
+            if inspect.ismodule(value) or not callable(value):
+                continue
+            yield f"{space.__name__}.{name}", value
+            if space is vg and inspect.isclass(value):
+                for method, found in inspect.getmembers(value, callable):
+                    # these two are for studies and kernels
+                    if not method.startswith("_") and method not in ("of_blocks", "layers_before"):
+                        yield f"{space.__name__}.{name}.{method}", found
 
 
-@pytest.mark.parametrize("name", ["truncation", "clipping", "penalised_descent"])
-def test_remedies_have_an_example(name):
-    value = getattr(vg.remedies, name)
-    assert ">>>" in value.__doc__
-    assert "Raises" in value.__doc__
+@pytest.mark.parametrize(("name", "value"), list(public()), ids=lambda v: v if type(v) is str else "")
+def test_every_public_name_says_what_it_takes_and_gives(name, value):
+    text = inspect.getdoc(value)
+
+    def has(section):
+        return f"\n{section}\n{'-' * len(section)}\n" in text
+
+    if inspect.isclass(value):
+        assert has("Attributes"), "no Attributes"
+        if not is_dataclass(value) and not hasattr(value, "_fields"):  # what a user makes himself
+            assert has("Parameters"), "no Parameters"
+            assert has("Raises"), "no Raises"
+            assert ">>>" in text, "no example"
+        return
+    assert has("Returns"), "no Returns"
+    assert ">>>" in text, "no example"
+    for argument in set(inspect.signature(value).parameters) - {"self"}:
+        assert has("Parameters"), "no Parameters"
+        assert re.search(rf"\b{argument}\b", text), f"{argument} is not explained"
 
 
 def test_the_first_minute_of_the_readme_runs():

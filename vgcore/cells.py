@@ -153,6 +153,15 @@ class RNN(_Dense):
         activation
             A name in `vgcore.activations.ACTIVATIONS`.
 
+        Returns
+        -------
+        RNN
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import vgcore as vg
@@ -290,6 +299,15 @@ class LeakyRNN(_Dense):
         n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, bias_variance, \
         activation, dtype, rng, **law
             As in `RNN.draw`. The spectral radius is that of W_rec, without the leak.
+
+        Returns
+        -------
+        LeakyRNN
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------

@@ -66,7 +66,24 @@ class _Gated(Cell):
 
     @classmethod
     def gate(cls, name: str, array: Array) -> Array:
-        """View of one gate's rows in an array (n_draws, gates N, ...).
+        """View of one gate's rows in an array of weights or biases.
+
+        Parameters
+        ----------
+        name
+            "i", "f", "g" or "o" of an LSTM; "r", "z" or "n" of a GRU.
+        array : ndarray, shape (n_draws, gates N, ...)
+            Such as `W_hh` or `bias`.
+
+        Returns
+        -------
+        ndarray, shape (n_draws, N, ...)
+            A view: what is written to it is written to `array`.
+
+        Raises
+        ------
+        ValueError
+            A gate that the cell does not have.
 
         Examples
         --------
@@ -252,6 +269,15 @@ class LSTM(_Gated):
         n_draws, n_hidden, dtype, rng, **law
             As in `vgcore.draw_weights`.
 
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import vgcore as vg
@@ -385,6 +411,15 @@ class GRU(_Gated):
             both keeps and lets in (Tallec and Ollivier 2018). Excludes `update_bias`.
         n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng, **law
             As in `LSTM.draw`, with `torch.nn.GRU` in the place of `torch.nn.LSTM`.
+
+        Returns
+        -------
+        GRU
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------

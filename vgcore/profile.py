@@ -160,7 +160,21 @@ class GradientProfile:
         return int(self.log_norm.shape[2]) - 1
 
     def mean_trajectory(self) -> GradientProfile:
-        """The profile of mean logs over trajectories (quenched), one trajectory a draw."""
+        """The profile of mean logs over trajectories (quenched), one trajectory a draw.
+
+        Returns
+        -------
+        GradientProfile
+            With the states and loss gradients of all trajectories.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> cell = vg.RNN.draw(2, 8, rng=1)
+        >>> profile = vg.gradient_profile(cell, 20, n_trajectories=5, rng=2)
+        >>> profile.mean_trajectory().log_norm.shape
+        (2, 1, 21)
+        """
         return dataclasses.replace(
             self,
             log_norm=self.log_norm.mean(axis=1, keepdims=True),
@@ -179,6 +193,11 @@ class GradientProfile:
         Returns
         -------
         Rate
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Notes
         -----
@@ -234,6 +253,11 @@ class GradientProfile:
         -------
         Horizon
 
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import numpy as np, vgcore as vg
@@ -256,11 +280,38 @@ class GradientProfile:
         return Horizon(lag, censored, growth_lag, growth_censored, event, eps)
 
     def growing_share(self) -> float:
-        """Share of draws whose vanishing rate, averaged over trajectories, is above 0."""
+        """Share of draws whose vanishing rate, averaged over trajectories, is above 0.
+
+        The column "growing" of a study's results asks for more: a growth to 1/eps at that rate.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import numpy as np, vgcore as vg
+        >>> cell = vg.RNN(np.array([0.5, 2.0])[:, None, None] * np.eye(4), activation="linear")
+        >>> vg.gradient_profile(cell, 100, rng=0).growing_share()
+        0.5
+        """
         return float(np.mean(self.rate().value.mean(axis=1) > 0.0))
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each."""
+        """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each.
+
+        Returns
+        -------
+        pandas.DataFrame
+            n_draws n_trajectories (n_steps + 1) rows.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> table = vg.gradient_profile(vg.RNN.draw(2, 8, rng=1), 20, rng=2).to_frame()
+        >>> table.groupby("lag")["log_norm"].median().shape
+        (21,)
+        """
         return tidy(
             ("draw", "trajectory", "lag"),
             log_norm=self.log_norm,
@@ -272,6 +323,24 @@ class GradientProfile:
 
         Norms are relative to lag 0. A line ends where it is exactly zero, or leaves the range of
         floating-point numbers, which is that of the axis.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to plot; a figure of its own where None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt, vgcore as vg
+        >>> figure, ax = plt.subplots()
+        >>> vg.gradient_profile(vg.RNN.draw(20, 8, rng=1), 50, rng=2).plot(ax).get_yscale()
+        'log'
+        >>> figure.savefig("profile.png")  # doctest: +SKIP
+        >>> plt.close(figure)
         """
         if ax is None:
             import matplotlib.pyplot as plt
@@ -358,7 +427,8 @@ def gradient_profile(
         Number of lags, at least 1.
     inputs : array_like, optional
         u_1 ... u_T, broadcasts to (n_draws, n_trajectories, burn_in + n_steps, n_inputs); None
-        for an autonomous network.
+        for an autonomous network. A batch (n_sequences, T, n_inputs) that every network sees is
+        batch[None], with n_trajectories=n_sequences.
     n_trajectories
         Trajectories a draw, which differ in initial state, inputs and loss gradient.
     initial_state : array_like, optional
@@ -383,8 +453,10 @@ def gradient_profile(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Shapes that do not broadcast, non-finite numbers, inputs for a cell without W_in.
+    FloatingPointError
+        Weights or inputs so large that one step overflows.
 
     Notes
     -----
@@ -397,7 +469,7 @@ def gradient_profile(
 
     Examples
     --------
-    >>> import vgcore as vg
+    >>> import numpy as np, vgcore as vg
     >>> cell = vg.RNN.draw(200, 64, spectral_radius=0.9, n_inputs=4, rng=1)
     >>> inputs = np.random.default_rng(2).standard_normal((200, 1, 300, 4))
     >>> profile = vg.gradient_profile(cell, 300, inputs=inputs, rng=3)

@@ -18,7 +18,13 @@ from vgcore._typing import Numbers
 
 
 class LogNorm(NamedTuple):
-    """Mean and variance of a log norm, each an ndarray of float64."""
+    """Mean and variance of a log norm.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of float64
+        Nats, and nats squared.
+    """
 
     mean: Numbers
     variance: Numbers
@@ -36,6 +42,11 @@ def circular_law(radius: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     -------
     ndarray of float64
         (radius / g)^2, at most 1: eigenvalues are uniform on the disc of radius g.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -68,6 +79,11 @@ def gaussian_exponents(n_hidden: int, gain: npt.ArrayLike = 1.0) -> Numbers:
         lambda_i = [ln(2 g^2 / N) + psi((N - i + 1) / 2)] / 2, nats per factor, largest first; the
         shape of `gain` comes before.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     C. M. Newman, Commun. Math. Phys. 103, 121-126 (1986): the volume of a frame grows by
@@ -97,6 +113,11 @@ def gaussian_critical_gain(n_hidden: npt.ArrayLike) -> Numbers:
     ndarray of float64
         Near 1 + 1 / (2 N).
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -124,6 +145,11 @@ def gaussian_log_norm(
     LogNorm
         t lambda_1 and t psi'(N / 2) / 4, exact at every t and N; normal for large t. The mean is
         the quenched rate; see `gaussian_log_moment` for the annealed one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -164,6 +190,11 @@ def gaussian_log_moment(
     -------
     ndarray of float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     The median norm is 1e-7, the mean norm 4e-4: rare draws carry the mean.
@@ -192,6 +223,11 @@ def fuss_catalan_edge(n_steps: npt.ArrayLike) -> Numbers:
     -------
     ndarray of float64
         (t + 1)^(t + 1) / t^t, for products and for powers alike.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -224,6 +260,11 @@ def fuss_catalan_moment(order: npt.ArrayLike, n_steps: npt.ArrayLike) -> Numbers
     ndarray of float64
         binom((t + 1) k, k) / (t k + 1); 1 for k = 1 and t + 1 for k = 2, so that the spread
         m_2 / m_1^2 grows linearly with depth. For orthogonal factors all moments are 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----

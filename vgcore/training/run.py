@@ -97,7 +97,20 @@ class Training:
         return self.diverged_step >= 0
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table, a row a net and window: draw, update (its last), loss, gradient_norm."""
+        """Tidy table, a row a net and window: draw, update (its last), loss, gradient_norm.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> cell = vg.RNN.draw(2, 8, n_inputs=2, rng=1)
+        >>> found = vg.training.train(cell, vg.training.adding(10), 3, rng=1)
+        >>> list(found.to_frame().columns)
+        ['draw', 'update', 'loss', 'gradient_norm']
+        """
         from vgcore.tables import tidy
 
         table = tidy(("draw", "window"), loss=self.loss, gradient_norm=self.gradient_norm)
@@ -377,6 +390,11 @@ def gradient(
     gradient : dict of str to ndarray
         By the names of the cell's arguments, such as "W_rec", and "W_out" and "b_out"; with that of
         the penalty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Examples
     --------
