@@ -47,7 +47,9 @@ def public():
                         yield f"{space.__name__}.{name}.{method}", found
 
 
-@pytest.mark.parametrize(("name", "value"), list(public()), ids=lambda v: v if type(v) is str else "")
+@pytest.mark.parametrize(
+    ("name", "value"), list(public()), ids=lambda v: v if type(v) is str else ""
+)
 def test_every_public_name_says_what_it_takes_and_gives(name, value):
     text = inspect.getdoc(value)
 
