@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import json
 import re
 import runpy
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 import vgcore as vg
+from vgcore.bench.peers import available
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -28,18 +32,42 @@ def test_docstring_examples_run(name):
     assert doctest.testmod(module).failed == 0
 
 
-@pytest.mark.parametrize("name", ["draw_weights", "gradient_profile", "spectral_radius", "RNN"])
-def test_public_functions_have_an_example(name):
-    value = getattr(vg, name)
-    assert ">>>" in value.__doc__
-    assert "Raises" in value.__doc__
+def public():
+    """Name and object of what a user calls: functions, classes and the methods of cells."""
+    for space in (vg, vg.remedies, vg.training, vg.theory):
+        for name in space.__all__:
+            value = getattr(space, name)
+            if inspect.ismodule(value) or not callable(value):
+                continue
+            yield f"{space.__name__}.{name}", value
+            if space is vg and inspect.isclass(value):
+                for method, found in inspect.getmembers(value, callable):
+                    # these two are for studies and kernels
+                    if not method.startswith("_") and method not in ("of_blocks", "layers_before"):
+                        yield f"{space.__name__}.{name}.{method}", found
 
 
-@pytest.mark.parametrize("name", ["truncation", "clipping", "penalised_descent"])
-def test_remedies_have_an_example(name):
-    value = getattr(vg.remedies, name)
-    assert ">>>" in value.__doc__
-    assert "Raises" in value.__doc__
+@pytest.mark.parametrize(
+    ("name", "value"), list(public()), ids=lambda v: v if type(v) is str else ""
+)
+def test_every_public_name_says_what_it_takes_and_gives(name, value):
+    text = inspect.getdoc(value)
+
+    def has(section):
+        return f"\n{section}\n{'-' * len(section)}\n" in text
+
+    if inspect.isclass(value):
+        assert has("Attributes"), "no Attributes"
+        if not is_dataclass(value) and not hasattr(value, "_fields"):  # what a user makes himself
+            assert has("Parameters"), "no Parameters"
+            assert has("Raises"), "no Raises"
+            assert ">>>" in text, "no example"
+        return
+    assert has("Returns"), "no Returns"
+    assert ">>>" in text, "no example"
+    for argument in set(inspect.signature(value).parameters) - {"self"}:
+        assert has("Parameters"), "no Parameters"
+        assert re.search(rf"\b{argument}\b", text), f"{argument} is not explained"
 
 
 def test_the_first_minute_of_the_readme_runs():
@@ -47,9 +75,13 @@ def test_the_first_minute_of_the_readme_runs():
     text = (ROOT / "README.md").read_text()
     names = {}
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        if "load_results" not in code:
+        needs_torch = "import torch" in code
+        if "load_results" not in code and (not needs_torch or available("torch")):
             exec(code, names)
     assert names["profile"].log_norm.shape == (1000, 1, 301)
+    assert f"median {np.median(names['profile'].rate().value):.3f} nats" in text
+    expected = vg.theory.largest_exponent("tanh", names["gain"], input_variance=1.0)
+    assert f"wide networks of this gain: {expected:.3f}" in text
 
 
 def test_the_readmes_study_loads(tmp_path):

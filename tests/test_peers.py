@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 
 import numpy as np
@@ -105,6 +106,28 @@ def test_default_draws_follow_the_law_of_torch():
             assert (a**power).mean() == pytest.approx((b**power).mean(), rel=0.1)
 
 
+def test_modules_of_torch_keep_their_nonlinearity():
+    require("torch")
+    import torch
+
+    module = torch.nn.RNNCell(2, 3, nonlinearity="relu")
+    assert vg.LeakyRNN.from_torch([module, module]).activation == "relu"
+    with pytest.raises(ValueError, match="expected one for all"):
+        vg.LeakyRNN.from_torch([module, torch.nn.RNNCell(2, 3)])
+    with pytest.raises(TypeError, match=r"have from_torch\(module\)"):
+        vg.gradient_profile(torch.nn.LSTM(2, 3), 10)
+
+
+@pytest.mark.parametrize("cell", [vg.LeakyRNN, vg.LSTM, vg.GRU])
+def test_examples_that_need_torch_run(cell):
+    """What the doctests skip, since PyTorch is no requirement."""
+    require("torch")
+    text = cell.from_torch.__doc__.replace("  # doctest: +SKIP", "")
+    example = doctest.DocTestParser().get_doctest(text, {}, cell.__name__, None, 0)
+    assert len(example.examples) == 2
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_odd_torch_modules_are_refused(kind):
     require("torch")
@@ -118,8 +141,10 @@ def test_odd_torch_modules_are_refused(kind):
     with pytest.raises(TypeError, match="modules: found 3"):
         load(3)
     other = "GRU" if kind == "LSTM" else "LSTM"
-    with pytest.raises(ValueError, match=r"expected [34]N"):
+    with pytest.raises(TypeError, match=rf"found a {other} .* as in a torch.nn.{kind}"):
         load(getattr(torch.nn, other)(2, 5))
+    with pytest.raises(ValueError, match="pass layer=0 for the first"):
+        load(make(2, 3, num_layers=2))
     assert load(make(2, 3, bias=False)).n_inputs == 2
     assert load(getattr(torch.nn, f"{kind}Cell")(2, 3)).n_hidden == 3
 
@@ -160,15 +185,13 @@ def test_profile_equals_autograd(activation):
 
 
 def test_a_leaky_cell_of_leak_one_is_the_rnn_of_torch():
-    """The README's way to take a torch.nn.RNN over: gradients at its state h."""
+    """`LeakyRNN.from_torch` takes a torch.nn.RNN over: gradients at its state h."""
     require("torch")
     import torch
 
     n, n_steps = 20, 30
     module = torch.nn.RNN(3, n, dtype=torch.float64)
-    names = ("weight_hh_l0", "weight_ih_l0", "bias_ih_l0", "bias_hh_l0")
-    W_hh, W_ih, b_ih, b_hh = (getattr(module, name).detach() for name in names)
-    cell = vg.LeakyRNN(W_hh.numpy()[None], W_ih.numpy()[None], (b_ih + b_hh).numpy()[None])
+    cell = vg.LeakyRNN.from_torch(module)
     rng = np.random.default_rng(0)
     u, h0, v = (rng.standard_normal(shape) for shape in ((n_steps, 3), (n,), (n,)))
     states = [torch.from_numpy(h0).requires_grad_()]

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from studies import assert_same_tables
 
 import vgcore as vg
 from vgcore.errors import StoreError, StoreWarning, WorkerError
@@ -53,12 +54,6 @@ def expected(small_chunks, tmp_path_factory):
     return run(tmp_path_factory.mktemp("expected"))
 
 
-def assert_equal(found, expected):
-    assert found.complete
-    pd.testing.assert_frame_equal(found.draws, expected.draws, check_exact=True)
-    pd.testing.assert_frame_equal(found.profiles, expected.profiles, check_exact=True)
-
-
 @posix
 def test_a_fault_at_each_write_and_a_kill_at_any_instant_cost_no_bit(tmp_path):
     script = Path(__file__).with_name("faults.py")
@@ -85,7 +80,7 @@ def test_a_lock_names_its_holder_and_a_crash_leaves_none(tmp_path, expected):
     ):
         run(tmp_path)
     assert not (tmp_path / ".lock").exists()
-    assert_equal(run(tmp_path), expected)
+    assert_same_tables(run(tmp_path), expected)
 
 
 def test_where_files_cannot_be_locked_the_process_in_the_lock_is_looked_up(tmp_path, monkeypatch):
@@ -125,12 +120,12 @@ def test_links_are_neither_followed_nor_written_through(tmp_path, expected):
     assert [f.state for f in verify(out)].count("damaged") == 1
     before = (outside / "part").read_bytes()
     with pytest.warns(StoreWarning, match="symbolic link"):
-        assert_equal(run(out), expected)
+        assert_same_tables(run(out), expected)
     assert (outside / "part").read_bytes() == before
     part.unlink()
     os.mkfifo(part)  # reading it would wait for ever
     with pytest.warns(StoreWarning, match="not a file"):
-        assert_equal(run(out), expected)
+        assert_same_tables(run(out), expected)
 
 
 @posix
@@ -156,7 +151,7 @@ def test_a_truncated_manifest_is_made_again_from_the_parts(tmp_path, expected):
     manifest = tmp_path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:-50])
     with pytest.warns(StoreWarning, match="again from the parts"):
-        assert_equal(run(tmp_path), expected)
+        assert_same_tables(run(tmp_path), expected)
     assert (tmp_path / "manifest.json.damaged").exists()
 
 
@@ -181,7 +176,7 @@ def test_shards_share_the_work_and_merge_to_the_whole(tmp_path, expected):
     shares = [set(plan.share(plan.chunks(STUDY), i, 3)) for i in (1, 2, 3)]
     assert sum(map(len, shares)) == len(set.union(*shares)) == len(plan.chunks(STUDY))
     assert not merge([tmp_path / "1", tmp_path / "3"], tmp_path / "whole").complete
-    assert_equal(merge([tmp_path / "2"], tmp_path / "whole"), expected)
+    assert_same_tables(merge([tmp_path / "2"], tmp_path / "whole"), expected)
     with pytest.raises(ValueError, match="3/8"):
         run(tmp_path / "x", shard="0/3")
 
@@ -203,7 +198,7 @@ def test_a_killed_worker_process_costs_its_chunk_only(tmp_path, expected):
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
-    assert_equal(run(tmp_path, engine="process", n_workers=2), expected)
+    assert_same_tables(run(tmp_path, engine="process", n_workers=2), expected)
     killer.join(10)
     assert victims
 
@@ -227,12 +222,12 @@ def test_dask_workers_write_where_they_see_the_folder_and_send_back_elsewhere(
         distributed.LocalCluster(n_workers=2, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
-        assert_equal(run(tmp_path / "shared", engine="dask", client=client), expected)
+        assert_same_tables(run(tmp_path / "shared", engine="dask", client=client), expected)
         address = cluster.scheduler_address
         from vgcore.study import worker
 
         monkeypatch.setattr(worker, "read_lock", lambda folder: {})
-        assert_equal(run(tmp_path / "apart", engine="dask", scheduler=address), expected)
+        assert_same_tables(run(tmp_path / "apart", engine="dask", scheduler=address), expected)
 
 
 @posix
@@ -257,7 +252,7 @@ def test_a_murdered_dask_worker_costs_its_chunk_only(tmp_path):
         found = vg.run_study(study, out, engine="dask", client=client, progress=False)
         killer.join(10)
     assert 0 < len(stored) < found.manifest["n_parts"]
-    assert_equal(found, vg.run_study(study, tmp_path / "alone", progress=False))
+    assert_same_tables(found, vg.run_study(study, tmp_path / "alone", progress=False))
 
 
 def test_a_cache_folder_that_cannot_be_written_costs_one_warning():

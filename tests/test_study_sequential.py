@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from naive import fake_measure
+from studies import assert_same_tables
 
 import vgcore as vg
 from vgcore import stats
@@ -49,9 +50,7 @@ def expected(small_chunks, tmp_path_factory):
 
 
 def assert_equal(found, expected):
-    assert found.complete
-    pd.testing.assert_frame_equal(found.draws, expected.draws, check_exact=True)
-    pd.testing.assert_frame_equal(found.profiles, expected.profiles, check_exact=True)
+    assert_same_tables(found, expected)
     assert found.manifest["precision"] == expected.manifest["precision"]
 
 

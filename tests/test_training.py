@@ -401,7 +401,7 @@ GOOD = {"n_updates": 2, "batch": 2, "n_test": 4}
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"n_updates": 0}, ValueError, "n_updates: found 0"),
+        ({"n_updates": -1}, ValueError, "n_updates: found -1"),
         ({"batch": 0}, ValueError, "batch: found 0"),
         ({"n_test": 5}, ValueError, "expected a multiple of batch = 2; take 6"),
         ({"optimiser": "adm"}, ValueError, "did you mean 'adam'"),
@@ -430,3 +430,18 @@ def test_bad_arguments_are_refused(changes, error, message):
     arguments = {"cell": vg.RNN.draw(2, 3, n_inputs=2, rng=1), "task": tasks.adding(5)}
     with pytest.raises(error, match=message):
         vg.training.train(**(arguments | GOOD | changes))
+
+
+def test_nets_are_tested_without_an_update(tmp_path):
+    """What a test after training says is what one of the trained nets alone says."""
+    cell, task = vg.RNN.draw(2, 8, n_inputs=2, rng=1), vg.training.adding(10)
+    trained = vg.training.train(cell, task, 5, n_test=40, rng=2)
+    kept = {"readout": (trained.W_out, trained.b_out), "checkpoint": tmp_path / "kept.npz"}
+    for _ in range(2):  # the second time from the checkpoint
+        again = vg.training.train(trained.cell, task, 0, n_test=40, rng=2, **kept)
+        assert again.tested_after.tolist() == [0]
+        assert (again.test_loss == trained.test_loss).all()
+        assert (again.cell.W_rec == trained.cell.W_rec).all()
+        assert again.loss.shape == (2, 0)
+        assert len(again.to_frame()) == 0
+        assert "2 nets" in repr(again)

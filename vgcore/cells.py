@@ -153,6 +153,15 @@ class RNN(_Dense):
         activation
             A name in `vgcore.activations.ACTIVATIONS`.
 
+        Returns
+        -------
+        RNN
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import vgcore as vg
@@ -225,6 +234,41 @@ class LeakyRNN(_Dense):
         return f"{super()._options()}leak={self.leak:g}, "
 
     @classmethod
+    def from_torch(cls, modules: object, layer: int | None = None) -> LeakyRNN:
+        """Take over the weights of `torch.nn.RNN` or `RNNCell`; of a list, one a draw.
+
+        The state is PyTorch's h = tanh(...), or relu(...) by the module's `nonlinearity`, so that a
+        gradient profile is that of autograd at h.
+
+        Parameters
+        ----------
+        modules, layer
+            As in `vgcore.LSTM.from_torch`.
+
+        Returns
+        -------
+        LeakyRNN
+            With leak 1 and one draw for each module.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `vgcore.LSTM.from_torch`, or modules that differ in their nonlinearity.
+
+        Examples
+        --------
+        >>> import torch, vgcore as vg  # doctest: +SKIP
+        >>> vg.LeakyRNN.from_torch(torch.nn.RNN(8, 64))  # doctest: +SKIP
+        LeakyRNN(n_draws=1, n_hidden=64, n_inputs=8, activation='tanh', leak=1, dtype=float32)
+        """
+        W_ih, W_hh, b_ih, b_hh = torch_weights("RNN", 1, modules, layer)
+        found = modules if isinstance(modules, (list, tuple)) else [modules]
+        laws = {getattr(module, "nonlinearity", "tanh") for module in found}
+        if len(laws) > 1:
+            raise ValueError(f"modules: found nonlinearities {sorted(laws)}, expected one for all")
+        return cls(W_hh, W_ih, b_ih + b_hh, activation=laws.pop())
+
+    @classmethod
     def draw(
         cls,
         n_draws: int,
@@ -255,6 +299,15 @@ class LeakyRNN(_Dense):
         n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, bias_variance, \
         activation, dtype, rng, **law
             As in `RNN.draw`. The spectral radius is that of W_rec, without the leak.
+
+        Returns
+        -------
+        LeakyRNN
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------
@@ -376,6 +429,43 @@ def recurrent_blocks(
 def block_draws(block: int, draws: range) -> range:
     """Addresses of one of several matrices of these draws; those of the first are the draws."""
     return range((block << 32) + draws.start, (block << 32) + draws.stop)
+
+
+def torch_weights(kind: str, n_gates: int, modules: object, layer: int | None) -> list[Array]:
+    """W_ih, W_hh, b_ih and b_hh of one layer of PyTorch modules of a `kind`, one a draw."""
+    found: list[Any] = list(modules) if isinstance(modules, (list, tuple)) else [modules]
+    if not found or not all(hasattr(module, "state_dict") for module in found):
+        raise TypeError(f"modules: found {modules!r}, expected a torch.nn.{kind} or a list of them")
+    tables = [module.state_dict() for module in found]
+    odd = [name for name in tables[0] if name.endswith("_reverse") or name.startswith("weight_hr")]
+    if odd:
+        raise ValueError(f"modules: found {odd[0]}, expected one direction and no projection")
+    if layer is None and "weight_hh_l1" in tables[0]:
+        raise ValueError(
+            f"layer: found a torch.nn.{kind} of several layers, expected to be told which; pass "
+            "layer=0 for the first"
+        )
+    suffix = "" if "weight_hh" in tables[0] else f"_l{layer or 0}"  # an LSTMCell has no suffix
+    arrays: list[Array] = []
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        if name.startswith("bias") and name + suffix not in tables[0]:  # bias=False
+            arrays.append(np.zeros(arrays[1].shape[:2], arrays[1].dtype))
+            continue
+        try:
+            parts = [table[name + suffix].detach().cpu().numpy() for table in tables]
+        except KeyError:
+            raise ValueError(
+                f"modules: no {name + suffix} among {', '.join(tables[0])}; expected a "
+                f"torch.nn.{kind} with a layer {layer or 0}"
+            ) from None
+        arrays.append(np.stack(parts))
+    rows, n_hidden = arrays[1].shape[1:]
+    if rows != n_gates * n_hidden:
+        raise TypeError(
+            f"modules: found a {type(found[0]).__name__} whose weight_hh has {rows} rows for "
+            f"{n_hidden} units, expected {n_gates * n_hidden} as in a torch.nn.{kind}"
+        )
+    return arrays
 
 
 def unit_loss_gradients(streams: Streams, draws: range, shape: tuple[int, ...]) -> Array:

@@ -152,7 +152,9 @@ def once(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     ]
 
 
-def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) -> npt.NDArray[Any]:
+def broadcast(
+    argument: str, value: object, shape: tuple[int, ...], names: str, how: str = ""
+) -> npt.NDArray[Any]:
     """Return `value` broadcast (read-only) to `shape`, whose axes are called `names`."""
     array = real_array(argument, value)
     try:
@@ -160,7 +162,7 @@ def broadcast(argument: str, value: object, shape: tuple[int, ...], names: str) 
     except ValueError:
         raise ValueError(
             f"{argument}: found shape {array.shape}, expected one that broadcasts to "
-            f"{names} = {shape}"
+            f"{names} = {shape}{how}"
         ) from None
 
 

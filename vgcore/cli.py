@@ -54,6 +54,8 @@ class _Verbs(TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     help="Measure how gradients vanish and explode in recurrent networks.",
+    epilog="To begin: `vgcore demo` takes seconds once its kernels are compiled, `vgcore studies` "
+    "lists what ships, `vgcore run smoke` measures a tiny study.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -127,10 +129,11 @@ def run(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a study and write its report; goes on where an earlier run stopped.
+    """Measure a study and write its report.
 
-    `run papers` measures the scoreboard of papers: one row a claim of the literature. `run impacts`
-    trains nets, and measures what vanishing gradients do to learning; `impacts-full` takes hours.
+    The same command goes on where a run was stopped. `run papers` measures the scoreboard of
+    papers: one row a claim of the literature. `run impacts` trains nets, and measures what
+    vanishing gradients do to learning; `impacts-full` takes hours.
     """
     if verify is not None:
         if study is not None:
@@ -163,6 +166,7 @@ def run(
         from vgcore.study.measure import flops_per_second
 
         planned = estimate(loaded)
+        _note("measuring the speed of a core, for which kernels may be compiled")
         seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
@@ -219,7 +223,10 @@ def merge(
     report: Annotated[bool, typer.Option(help="Write the report if nothing is missing.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Put shards of a study, measured with `run --shard`, together; 1 if parts are missing."""
+    """Put shards of a study together.
+
+    Shards are what `vgcore run --shard` measured. The exit code is 1 if parts are missing.
+    """
     from vgcore.study import load_results, merge
 
     folder = out or Path("reports") / load_results(folders[0]).study.name
@@ -277,7 +284,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder of the report. [default: DIR]")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the report of measured results: report.html, report.md, figures, summary.csv."""
+    """Write the report of measured results.
+
+    That is report.html, report.md, figures and tables (summary.csv, league.csv).
+    """
     from vgcore.study import load_results
 
     results = load_results(folder)
@@ -300,10 +310,10 @@ def replay(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Measure again what DIR holds, and say of each value if it is the same; 1 if one is not.
+    """Measure again what DIR holds, and compare every value.
 
     DIR is what `vgcore run` or `vgcore demo` wrote. Where a value differs, the first run's interval
-    and what differs in versions, processor and source are named.
+    and what differs in versions, processor and source are named, and the exit code is 1.
     """
     from vgcore import replay as replaying
 
@@ -379,7 +389,10 @@ def studies(context: typer.Context, as_json: Json = False) -> None:
 
 @studies_app.command("show")
 def show_study(study: StudyArgument, as_json: Json = False) -> None:
-    """Print one study with all defaults filled in, and what its cells, laws and remedies are."""
+    """Print one study with all defaults filled in.
+
+    It is TOML to copy from; comments say what its cells, laws and remedies are.
+    """
     from vgcore.study import load_study
     from vgcore.study.plan import glossary
 
@@ -398,7 +411,10 @@ def demo(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Measure what the default cells of PyTorch remember: a table, a figure and a paragraph."""
+    """Measure what the default cells of PyTorch remember.
+
+    Prints a table and a paragraph, and writes a figure. Takes seconds once kernels are compiled.
+    """
     from vgcore import demo as demonstration
     from vgcore.report.text import horizon_text, rate_text
 
@@ -420,7 +436,7 @@ def selftest(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Check that what is computed agrees with identities and laws of theory.
+    """Check this installation against identities and laws.
 
     The exit code is 1 if a check fails. A right program fails with a chance below 1e-4 at any seed.
     """
@@ -479,7 +495,7 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 
 @app.command()
 def env(as_json: Json = False) -> None:
-    """Print what a result depends on: versions, processor, threads, compile cache."""
+    """Print versions, processor, threads and compile cache."""
     from vgcore.environment import describe
 
     found = describe()
@@ -514,7 +530,10 @@ def bench(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Time vgcore beside NumPy, PyTorch and JAX; exits with 1 if a comparison finds it slower."""
+    """Time vgcore beside NumPy, PyTorch and JAX.
+
+    With --compare or --against the exit code is 1 if vgcore has become slower.
+    """
     from vgcore.bench import compare as comparing
     from vgcore.bench import processes, record, suite, text
 
@@ -629,7 +648,7 @@ def _print_estimate(
         print(f"the first round; draws until its precision is met, {most} draws at most")
     print(
         f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
-        f"{planned.n_chunks:,} parts\n"
+        f"{planned.n_chunks:,} part{'s' if planned.n_chunks > 1 else ''}\n"
         f"writes about {planned.n_bytes / 1e6:,.1f} MB to {folder}\n"
         f"takes about {max(seconds, 1.0):,.0f} s on this machine, its kernels once compiled"
     )
@@ -654,11 +673,14 @@ def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: b
         return
     print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
     if cost is not None:
-        print(
-            f"cost: {cost['predicted_seconds']:,.4g} s of a core by plan, {cost['seconds']:,.4g} s "
-            f"measured; most parts took {cost['ratio_q05']:.2g} to {cost['ratio_q95']:.2g} times "
-            "their plan"
-        )
+        line = f"{cost['seconds']:,.3g} s of a core, {cost['predicted_seconds']:,.3g} by plan"
+        if cost["chunks"] < 20:
+            line += ", which knows of no start and no compiling"
+        else:
+            line += "; most parts took {ratio_q05:.2g} to {ratio_q95:.2g} times theirs".format(
+                **cost
+            )
+        print(line)
     if done < total:
         print(f"{done} of {total} parts; `vgcore merge` puts shards together")
     if page is not None:

@@ -113,6 +113,15 @@ class DeepNet(Cell):
         n_draws, n_hidden, init, gain, spectral_radius, bias_variance, activation, dtype, rng, **law
             As in `RNN.draw`, for each layer by itself.
 
+        Returns
+        -------
+        DeepNet
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import vgcore as vg

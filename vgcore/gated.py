@@ -9,7 +9,14 @@ import numpy as np
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cells import Cell, block_draws, drive_block, drive_variance, recurrent_blocks
+from vgcore.cells import (
+    Cell,
+    block_draws,
+    drive_block,
+    drive_variance,
+    recurrent_blocks,
+    torch_weights,
+)
 from vgcore.draws import uniform_block
 from vgcore.streams import Purpose, Seed, Streams
 
@@ -59,7 +66,24 @@ class _Gated(Cell):
 
     @classmethod
     def gate(cls, name: str, array: Array) -> Array:
-        """View of one gate's rows in an array (n_draws, gates N, ...).
+        """View of one gate's rows in an array of weights or biases.
+
+        Parameters
+        ----------
+        name
+            "i", "f", "g" or "o" of an LSTM; "r", "z" or "n" of a GRU.
+        array : ndarray, shape (n_draws, gates N, ...)
+            Such as `W_hh` or `bias`.
+
+        Returns
+        -------
+        ndarray, shape (n_draws, N, ...)
+            A view: what is written to it is written to `array`.
+
+        Raises
+        ------
+        ValueError
+            A gate that the cell does not have.
 
         Examples
         --------
@@ -72,36 +96,6 @@ class _Gated(Cell):
         n = array.shape[1] // len(cls.GATES)
         view: Array = array[:, place * n : (place + 1) * n]
         return view
-
-    @classmethod
-    def _from_torch(cls, modules: object, layer: int) -> list[Array]:
-        """W_ih, W_hh, b_ih and b_hh of one layer of PyTorch modules, one a draw."""
-        found: list[Any] = list(modules) if isinstance(modules, (list, tuple)) else [modules]
-        if not found or not all(hasattr(module, "state_dict") for module in found):
-            raise TypeError(
-                f"modules: found {modules!r}, expected a torch.nn.{cls.__name__} or a list of them"
-            )
-        tables = [module.state_dict() for module in found]
-        odd = [
-            name for name in tables[0] if name.endswith("_reverse") or name.startswith("weight_hr")
-        ]
-        if odd:
-            raise ValueError(f"modules: found {odd[0]}, expected one direction and no projection")
-        arrays: list[Array] = []
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            suffix = "" if "weight_hh" in tables[0] else f"_l{layer}"
-            if name.startswith("bias") and name + suffix not in tables[0]:  # bias=False
-                arrays.append(np.zeros(arrays[1].shape[:2], arrays[1].dtype))
-                continue
-            try:
-                parts = [table[name + suffix].detach().cpu().numpy() for table in tables]
-            except KeyError:
-                raise ValueError(
-                    f"modules: no {name + suffix} among {', '.join(tables[0])}; expected a "
-                    f"torch.nn.{cls.__name__} with a layer {layer}"
-                ) from None
-            arrays.append(np.stack(parts))
-        return arrays
 
     @classmethod
     def of_blocks(
@@ -202,22 +196,35 @@ class LSTM(_Gated):
         return 2 * self.n_hidden
 
     @classmethod
-    def from_torch(cls, modules: object, layer: int = 0) -> Self:
+    def from_torch(cls, modules: object, layer: int | None = None) -> Self:
         """Take over the weights of `torch.nn.LSTM` or `LSTMCell`; of a list, one a draw.
+
+        The weights are copied as they are now, trained or not, in the module's dtype.
 
         Parameters
         ----------
         modules
-            One torch.nn.Module, or a list of them.
+            One torch.nn.Module, or a list of them, all of one size.
         layer
-            Which layer, where there are several.
+            Which layer, counted from 0; needed where there are several.
+
+        Returns
+        -------
+        LSTM
+            With one draw for each module.
 
         Raises
         ------
         TypeError, ValueError
             Another module, a layer it does not have, two directions, a projection.
+
+        Examples
+        --------
+        >>> import torch, vgcore as vg  # doctest: +SKIP
+        >>> vg.LSTM.from_torch(torch.nn.LSTM(8, 64))  # doctest: +SKIP
+        LSTM(n_draws=1, n_hidden=64, n_inputs=8, dtype=float32)
         """
-        W_ih, W_hh, b_ih, b_hh = cls._from_torch(modules, layer)
+        W_ih, W_hh, b_ih, b_hh = torch_weights(cls.__name__, len(cls.GATES), modules, layer)
         return cls(W_ih, W_hh, b_ih + b_hh)
 
     @classmethod
@@ -261,6 +268,15 @@ class LSTM(_Gated):
             T_max steps (Tallec and Ollivier 2018). Excludes `forget_bias`.
         n_draws, n_hidden, dtype, rng, **law
             As in `vgcore.draw_weights`.
+
+        Returns
+        -------
+        LSTM
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------
@@ -341,9 +357,31 @@ class GRU(_Gated):
         self.b_ih, self.b_hh = self._bias("b_ih", b_ih), self._bias("b_hh", b_hh)
 
     @classmethod
-    def from_torch(cls, modules: object, layer: int = 0) -> Self:
-        """Take over the weights of `torch.nn.GRU` or `GRUCell`; as `LSTM.from_torch`."""
-        return cls(*cls._from_torch(modules, layer))
+    def from_torch(cls, modules: object, layer: int | None = None) -> Self:
+        """Take over the weights of `torch.nn.GRU` or `GRUCell`; of a list, one a draw.
+
+        Parameters
+        ----------
+        modules, layer
+            As in `LSTM.from_torch`.
+
+        Returns
+        -------
+        GRU
+            With one draw for each module.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `LSTM.from_torch`.
+
+        Examples
+        --------
+        >>> import torch, vgcore as vg  # doctest: +SKIP
+        >>> vg.GRU.from_torch(torch.nn.GRU(8, 64))  # doctest: +SKIP
+        GRU(n_draws=1, n_hidden=64, n_inputs=8, dtype=float32)
+        """
+        return cls(*torch_weights(cls.__name__, len(cls.GATES), modules, layer))
 
     @classmethod
     def draw(
@@ -373,6 +411,15 @@ class GRU(_Gated):
             both keeps and lets in (Tallec and Ollivier 2018). Excludes `update_bias`.
         n_draws, n_hidden, init, gain, spectral_radius, n_inputs, input_variance, dtype, rng, **law
             As in `LSTM.draw`, with `torch.nn.GRU` in the place of `torch.nn.LSTM`.
+
+        Returns
+        -------
+        GRU
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------

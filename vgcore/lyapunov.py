@@ -122,6 +122,14 @@ def lyapunov_exponents(
     >>> cell = vg.RNN(np.diag([0.5, 2.0])[None], activation="linear")
     >>> vg.lyapunov_exponents(cell, 200, tangent_burn_in=50, rng=0).round(6)
     array([[ 0.693147, -0.693147]])
+
+    The three largest of each of twenty driven networks:
+
+    >>> cell = vg.RNN.draw(20, 32, gain=1.5, n_inputs=4, rng=1)
+    >>> inputs = np.random.default_rng(2).standard_normal((20, 400, 4))
+    >>> found = vg.lyapunov_exponents(cell, 300, n_exponents=3, burn_in=100, inputs=inputs, rng=3)
+    >>> found.shape, bool((found < 0).all())
+    ((20, 3), True)
     """
     return lyapunov_history(
         cell,
@@ -166,6 +174,11 @@ def lyapunov_history(
     -------
     ndarray of float64, shape (n_draws, len(steps), n_exponents)
         What `lyapunov_exponents` returns after each number of steps, up to rounding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Examples
     --------
@@ -267,6 +280,11 @@ def kaplan_yorke_dimension(exponents: npt.ArrayLike) -> npt.NDArray[np.float64]:
         exponents with a sum of at least 0; 0 where lambda_1 is negative, and n_exponents where no
         sum is. So give the whole spectrum, or enough of it that the sum turns negative.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     J. L. Kaplan, J. A. Yorke, in "Functional differential equations and approximation of fixed
@@ -304,6 +322,11 @@ def entropy_rate(exponents: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----

@@ -13,13 +13,13 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cell_kernels import input_weights, run_kernel
-from vgcore.cells import RNN, Cell, unit_loss_gradients
+from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.draws import normal_block
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
 from vgcore.parallel import block, over_draws
-from vgcore.streams import Purpose, Seed, Streams
+from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
+from vgcore.trajectory import check_cell, drive, first_states, loss_gradients, refuse_overflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +160,21 @@ class GradientProfile:
         return int(self.log_norm.shape[2]) - 1
 
     def mean_trajectory(self) -> GradientProfile:
-        """The profile of mean logs over trajectories (quenched), one trajectory a draw."""
+        """The profile of mean logs over trajectories (quenched), one trajectory a draw.
+
+        Returns
+        -------
+        GradientProfile
+            With the states and loss gradients of all trajectories.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> cell = vg.RNN.draw(2, 8, rng=1)
+        >>> profile = vg.gradient_profile(cell, 20, n_trajectories=5, rng=2)
+        >>> profile.mean_trajectory().log_norm.shape
+        (2, 1, 21)
+        """
         return dataclasses.replace(
             self,
             log_norm=self.log_norm.mean(axis=1, keepdims=True),
@@ -179,6 +193,11 @@ class GradientProfile:
         Returns
         -------
         Rate
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Notes
         -----
@@ -234,6 +253,11 @@ class GradientProfile:
         -------
         Horizon
 
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
+
         Examples
         --------
         >>> import numpy as np, vgcore as vg
@@ -256,11 +280,38 @@ class GradientProfile:
         return Horizon(lag, censored, growth_lag, growth_censored, event, eps)
 
     def growing_share(self) -> float:
-        """Share of draws whose vanishing rate, averaged over trajectories, is above 0."""
+        """Share of draws whose vanishing rate, averaged over trajectories, is above 0.
+
+        The column "growing" of a study's results asks for more: a growth to 1/eps at that rate.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import numpy as np, vgcore as vg
+        >>> cell = vg.RNN(np.array([0.5, 2.0])[:, None, None] * np.eye(4), activation="linear")
+        >>> vg.gradient_profile(cell, 100, rng=0).growing_share()
+        0.5
+        """
         return float(np.mean(self.rate().value.mean(axis=1) > 0.0))
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each."""
+        """Tidy table: draw, trajectory, lag, log_norm, log_contribution; one row each.
+
+        Returns
+        -------
+        pandas.DataFrame
+            n_draws n_trajectories (n_steps + 1) rows.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> table = vg.gradient_profile(vg.RNN.draw(2, 8, rng=1), 20, rng=2).to_frame()
+        >>> table.groupby("lag")["log_norm"].median().shape
+        (21,)
+        """
         return tidy(
             ("draw", "trajectory", "lag"),
             log_norm=self.log_norm,
@@ -272,6 +323,24 @@ class GradientProfile:
 
         Norms are relative to lag 0. A line ends where it is exactly zero, or leaves the range of
         floating-point numbers, which is that of the axis.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to plot; a figure of its own where None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt, vgcore as vg
+        >>> figure, ax = plt.subplots()
+        >>> vg.gradient_profile(vg.RNN.draw(20, 8, rng=1), 50, rng=2).plot(ax).get_yscale()
+        'log'
+        >>> figure.savefig("profile.png")  # doctest: +SKIP
+        >>> plt.close(figure)
         """
         if ax is None:
             import matplotlib.pyplot as plt
@@ -358,7 +427,8 @@ def gradient_profile(
         Number of lags, at least 1.
     inputs : array_like, optional
         u_1 ... u_T, broadcasts to (n_draws, n_trajectories, burn_in + n_steps, n_inputs); None
-        for an autonomous network.
+        for an autonomous network. A batch (n_sequences, T, n_inputs) that every network sees is
+        batch[None], with n_trajectories=n_sequences.
     n_trajectories
         Trajectories a draw, which differ in initial state, inputs and loss gradient.
     initial_state : array_like, optional
@@ -383,8 +453,10 @@ def gradient_profile(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Shapes that do not broadcast, non-finite numbers, inputs for a cell without W_in.
+    FloatingPointError
+        Weights or inputs so large that one step overflows.
 
     Notes
     -----
@@ -397,7 +469,7 @@ def gradient_profile(
 
     Examples
     --------
-    >>> import vgcore as vg
+    >>> import numpy as np, vgcore as vg
     >>> cell = vg.RNN.draw(200, 64, spectral_radius=0.9, n_inputs=4, rng=1)
     >>> inputs = np.random.default_rng(2).standard_normal((200, 1, 300, 4))
     >>> profile = vg.gradient_profile(cell, 300, inputs=inputs, rng=3)
@@ -406,8 +478,7 @@ def gradient_profile(
     >>> profile.growing_share()
     0.0
     """
-    if not isinstance(cell, Cell):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+    check_cell(cell)
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
@@ -420,16 +491,11 @@ def gradient_profile(
     if isinstance(cell, DeepNet):
         burn_in = cell.layers_before(n_steps, burn_in)
     streams = Streams.from_rng(rng)
-    draws, shape = range(cell.n_draws), (cell.n_draws, n_trajectories, cell.n_state)
-    names = "(n_draws, n_trajectories, n_state)"
-    if initial_state is None:
-        initial_state = normal_block(streams, Purpose.INITIAL_STATE, draws, shape[1:])
-    if loss_gradient is None:
-        loss_gradient = unit_loss_gradients(streams, draws, shape[1:])
-    state = checks.broadcast("initial_state", initial_state, shape, names)
-    gradient = checks.broadcast("loss_gradient", loss_gradient, shape, names)
+    state = first_states(cell, initial_state, streams, n_trajectories)
+    gradient = loss_gradients(cell, loss_gradient, streams, n_trajectories)
+    given = drive(cell, burn_in + n_steps, inputs, n_trajectories)
     arrays = (
-        _inputs(cell, inputs, n_trajectories, burn_in + n_steps),
+        _compact("inputs", given, cell.dtype),
         _compact("initial_state", state, cell.dtype),
         _compact("loss_gradient", gradient, cell.dtype),
     )
@@ -441,28 +507,8 @@ def gradient_profile(
         log_norm, log_contribution = run_kernel(
             cell, n_steps, *arrays, n_trajectories, burn_in, n_threads
         )
-    overflown = ~(log_norm[..., -1] < np.inf)  # infinity and nan stay to the end
-    if overflown.any():
-        draw = int(overflown.any(axis=1).argmax())
-        raise FloatingPointError(
-            f"cell: one step of draw {draw} overflows {cell.dtype} (largest recurrent weight "
-            f"{np.abs(cell.W_rec[draw]).max():.3g}); use float64, or smaller weights and inputs"
-        )
+    refuse_overflow(cell, log_norm[..., -1], cell.dtype)  # infinity and nan stay to the end
     return GradientProfile(log_norm, log_contribution, state, gradient)
-
-
-def _inputs(cell: Cell, inputs: object, n_trajectories: int, n_times: int) -> Array:
-    """Inputs as (draws or 1, trajectories or 1, times or 1, n_inputs); no inputs: n_inputs is 0."""
-    if inputs is None:
-        return np.zeros((1, 1, 1, 0), cell.dtype)
-    if cell.W_in is None:
-        how = (
-            "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with them"
-        )
-        raise ValueError(f"inputs: found some, but the cell has no input weights; {how}")
-    shape = (cell.n_draws, n_trajectories, n_times, cell.n_inputs)
-    names = "(n_draws, n_trajectories, burn_in + n_steps, n_inputs)"
-    return _compact("inputs", checks.broadcast("inputs", inputs, shape, names), cell.dtype)
 
 
 def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -176,42 +176,41 @@ def replay(
     """
     first, second = Path(folder), Path(out)
     checks.number("tolerance", tolerance, least=0.0)
-    manifest = _manifest(first)
+    run = _open(first)
     if second.resolve() == first.resolve():
         raise ValueError(f"out: found {second}, the folder to replay; name another")
-    if (second / MANIFEST).is_file() and _manifest(second).get("complete", True):
+    if (second / MANIFEST).is_file() and _open(second).manifest.get("complete", True):
         raise StoreError(
             f"{second}: holds a finished run, which would be compared without measuring anything; "
             f"delete it, choose another --out, or compare as it is: vgcore replay {first} "
             f"--against {second}"
         )
-    _measure(first, manifest, second, n_workers, tell)
-    return compare(first, second, tolerance=tolerance)
+    _measure(run, second, n_workers, tell)
+    return _compared(run, _open(second), tolerance)
 
 
 def _measure(
-    first: Path,
-    manifest: Mapping[str, Any],
+    first: _Run,
     out: Path,
     n_workers: int | None,
     tell: Callable[[str], None] | None,
 ) -> None:
     """Run what the manifest names."""
     say = tell or (lambda _: None)
-    if "study" in manifest:
-        if (first / "decay.json").is_file():
+    if first.results is not None:
+        if (first.folder / "decay.json").is_file():
             from vgcore import demo
 
             demo.run(out, n_workers=n_workers, progress=tell is not None)
             return
-        study = load_results(first).study
+        study = first.results.study
         results = run_study(study, out, n_workers=n_workers, progress=tell is not None)
-        if (first / "summary.csv").is_file():
+        if (first.folder / "summary.csv").is_file():
             from vgcore.report import write_report
 
             write_report(results, out)
         return
-    kind, seed = manifest.get("run"), manifest.get("seed")
+    kind, seed = first.manifest.get("run"), first.manifest.get("seed")
     if kind == "papers" and isinstance(seed, int):
         from vgcore import papers
 
@@ -228,8 +227,8 @@ def _measure(
         )
     else:
         raise StoreError(
-            f"{first / MANIFEST}: names no study and no run with its seed, so this version of "
-            "vgcore cannot tell how the folder was made"
+            f"{first.folder / MANIFEST}: names no study and no run with its seed, so this version "
+            "of vgcore cannot tell how the folder was made"
         )
 
 
@@ -253,32 +252,41 @@ def compare(first: str | Path, second: str | Path, *, tolerance: float = TOLERAN
         A folder holds no results, the two hold different studies or have no table in common, or a
         part is damaged.
     """
-    first, second = Path(first), Path(second)
     tolerance = checks.number("tolerance", tolerance, least=0.0)
-    manifests = _manifest(first), _manifest(second)
-    if manifests[0].get("study_digest") != manifests[1].get("study_digest"):
-        raise StoreError(f"{second}: holds another study than {first}; compare runs of one study")
+    return _compared(_open(Path(first)), _open(Path(second)), tolerance)
+
+
+def _compared(first: _Run, second: _Run, tolerance: float) -> Replay:
+    """Compare two runs, table by table."""
+    here, there = first.folder, second.folder
+    if first.manifest.get("study_digest") != second.manifest.get("study_digest"):
+        raise StoreError(f"{there}: holds another study than {here}; compare runs of one study")
     tables = [
-        _compare(name, _read(first / name), _read(second / name), tolerance)
-        for name in sorted(_files(first) & _files(second))
+        _compare(name, _read(here / name), _read(there / name), tolerance)
+        for name in sorted(_files(here) & _files(there))
     ]
-    if "study" in manifests[0]:
-        runs = load_results(first), load_results(second)
+    if first.results is not None and second.results is not None:
         for name in TABLES:
-            if all((run.folder / name).is_dir() for run in runs):
+            if (here / name).is_dir() and (there / name).is_dir():
                 found = Comparison(name)
-                for one, other in _parts(*runs, name):
+                for one, other in _parts(first.results, second.results, name):
                     found.add(_compare(name, one, other, tolerance))
                 tables.append(found)
     if not tables:
-        raise StoreError(
-            f"{first} and {second}: have no table in common; `vgcore report` writes it"
-        )
-    return Replay(first, second, tables, _origins(*manifests), tolerance)
+        raise StoreError(f"{here} and {there}: have no table in common; `vgcore report` writes it")
+    return Replay(here, there, tables, _origins(first.manifest, second.manifest), tolerance)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of any run; that of a study is checked by `load_results` besides."""
+class _Run(NamedTuple):
+    """A folder with a manifest, and its results if it is that of a study."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    results: Results | None
+
+
+def _open(folder: Path) -> _Run:
+    """Read the manifest of any run; that of a study is checked by `load_results`."""
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -288,9 +296,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: damaged ({error})") from None
     if not isinstance(found, dict):
         raise StoreError(f"{path}: damaged (found {type(found).__name__}, expected an object)")
-    if "study" in found:
-        load_results(folder)
-    return found
+    return _Run(folder, found, load_results(folder) if "study" in found else None)
 
 
 def _files(folder: Path) -> set[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, Cell, unit_loss_gradients
+from vgcore.deep import DeepNet
 from vgcore.draws import normal_block
 from vgcore.kernels.tangent import Network
 from vgcore.streams import Purpose, Streams
@@ -46,9 +48,42 @@ def network(
 
 
 def check_cell(cell: object) -> None:
-    """Refuse what is no cell."""
+    """Refuse what is no cell, and say how one is made of a module of PyTorch."""
     if not isinstance(cell, Cell):
-        raise TypeError(f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN")
+        of_torch = hasattr(cell, "state_dict")
+        how = "; LSTM, GRU and, for torch.nn.RNN, LeakyRNN have from_torch(module)"
+        raise TypeError(
+            f"cell: found {type(cell).__name__}, expected a cell such as vgcore.RNN"
+            f"{how if of_torch else ''}"
+        )
+
+
+def first_states(
+    cell: Cell, initial_state: object, streams: Streams, n_trajectories: int | None = None
+) -> Array:
+    """Initial states (n_draws, n_state), or (n_draws, n_trajectories, n_state), broadcast."""
+    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
+    shape = (*rows, cell.n_state)
+    if initial_state is None:
+        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(cell.n_draws), shape)
+    names = f"(n_draws,{axes} n_state)"
+    return checks.broadcast("initial_state", initial_state, (cell.n_draws, *shape), names)
+
+
+def drive(cell: Cell, n_times: int, inputs: object, n_trajectories: int | None = None) -> Array:
+    """Inputs (n_draws, n_times, n_inputs), likewise; where there are none, n_inputs is 0."""
+    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
+    if inputs is None:
+        return np.zeros((*(1 for _ in rows), 1, 1, 0))
+    if cell.W_in is None:
+        how = (
+            "a DeepNet's is its initial_state" if isinstance(cell, DeepNet) else "make it with W_in"
+        )
+        raise ValueError(f"inputs: found some, but the cell has no input weights; {how}")
+    shape = (cell.n_draws, *rows, n_times, cell.n_inputs)
+    names = f"(n_draws,{axes} burn_in + n_steps, n_inputs)"
+    how = "; for a batch of sequences a network, set n_trajectories" if rows == (1,) else ""
+    return checks.broadcast("inputs", inputs, shape, names, how)
 
 
 def drive_and_state(
@@ -61,22 +96,21 @@ def drive_and_state(
 ) -> tuple[Array, Array]:
     """Inputs and initial states of any cell, checked, in float64; see `network`."""
     check_cell(cell)
-    if inputs is not None and cell.W_in is None:
-        raise ValueError("inputs: given, but the cell has no input weights; make it with W_in=")
-    n_draws, n = cell.n_draws, cell.n_state
-    rows, axes = ((), "") if n_trajectories is None else ((n_trajectories,), " n_trajectories,")
-    if initial_state is None:
-        initial_state = normal_block(streams, Purpose.INITIAL_STATE, range(n_draws), (*rows, n))
-    state = checks.broadcast(
-        "initial_state", initial_state, (n_draws, *rows, n), f"(n_draws,{axes} n_state)"
+    return (
+        compact(drive(cell, n_times, inputs, n_trajectories)),
+        compact(first_states(cell, initial_state, streams, n_trajectories)),
     )
-    if inputs is None:
-        u = np.zeros((*(1 for _ in rows), 1, 1, 0))
-    else:
-        shape = (n_draws, *rows, n_times, cell.n_inputs)
-        names = f"(n_draws,{axes} burn-in and n_steps, n_inputs)"
-        u = checks.broadcast("inputs", inputs, shape, names)
-    return compact(u), compact(state)
+
+
+def loss_gradients(
+    cell: Cell, loss_gradient: object, streams: Streams, n_trajectories: int
+) -> Array:
+    """dE_T/dx_T, broadcast to (n_draws, n_trajectories, n_state); random unit vectors for None."""
+    shape = (cell.n_draws, n_trajectories, cell.n_state)
+    if loss_gradient is None:
+        loss_gradient = unit_loss_gradients(streams, range(cell.n_draws), shape[1:])
+    names = "(n_draws, n_trajectories, n_state)"
+    return checks.broadcast("loss_gradient", loss_gradient, shape, names)
 
 
 def last_losses(cell: Cell, n_trajectories: int, loss_gradient: object, streams: Streams) -> Array:
@@ -84,11 +118,7 @@ def last_losses(cell: Cell, n_trajectories: int, loss_gradient: object, streams:
 
     Where it is None, it is made of the random unit vectors of `gradient_profile`.
     """
-    shape = (cell.n_draws, n_trajectories, cell.n_state)
-    if loss_gradient is None:
-        loss_gradient = unit_loss_gradients(streams, range(cell.n_draws), shape[1:])
-    names = "(n_draws, n_trajectories, n_state)"
-    return _float64(checks.broadcast("loss_gradient", loss_gradient, shape, names))
+    return _float64(loss_gradients(cell, loss_gradient, streams, n_trajectories))
 
 
 def compact(array: Array) -> Array:
@@ -96,15 +126,18 @@ def compact(array: Array) -> Array:
     return _float64(checks.once(array))
 
 
-def refuse_overflow(network: Network | Cell, values: Array) -> None:
+def refuse_overflow(
+    network: Network | Cell, values: Array, dtype: npt.DTypeLike = np.float64
+) -> None:
     """Raise for the first draw with a nan or inf among its `values` (n_draws, ...)."""
     finite = (values < np.inf).reshape(len(values), -1).all(axis=1)
     if not finite.all():
         draw = int(finite.argmin())
         largest = np.abs(network.W_rec[draw]).max()
+        wider = "" if dtype == np.float64 else "float64, or "
         raise FloatingPointError(
-            f"cell: one step of draw {draw} overflows float64 (largest entry of W_rec "
-            f"{largest:.3g}); use smaller weights and inputs"
+            f"cell: one step of draw {draw} overflows {np.dtype(dtype)} (largest recurrent weight "
+            f"{largest:.3g}); use {wider}smaller weights and inputs"
         )
 
 

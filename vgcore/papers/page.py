@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib import figure as mpl_figure
 from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from vgcore import environment
+from vgcore import environment, report
 from vgcore.figures import PALETTE, RC, save
 from vgcore.papers.coverage import Coverage
 from vgcore.papers.table import Claim, Figure, Finding, verdict
@@ -137,17 +136,9 @@ def provenance(out: Path, run: str, seed: int, seconds: float) -> dict[str, Any]
 
 def render(templates: Path, out: Path, content: dict[str, Any]) -> Path:
     """Write report.html and report.md from page.html.j2 and page.md.j2 of a folder."""
+    known = report.environment(templates, Path(__file__).parent)
     for kind in ("html", "md"):
-        loader = jinja2.FileSystemLoader([templates, Path(__file__).parent])
-        templates_of = jinja2.Environment(
-            loader=loader,
-            autoescape=kind == "html",
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        page = templates_of.get_template(f"page.{kind}.j2").render(content)
+        page = known.get_template(f"page.{kind}.j2").render(content)
         write_text(out / f"report.{kind}", page)
     return out / "report.html"
 

@@ -96,12 +96,28 @@ class EchoState:
     n_steps: int
 
     def share(self, verdict: str = "echo state") -> float:
-        """Share of draws with a verdict."""
+        """Share of draws with a verdict: "echo state", "multistable", "chaotic" or "undecided".
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> wild = vg.RNN.draw(5, 64, gain=3.0, rng=1)
+        >>> vg.remedies.echo_state(wild, 500, rng=2).share("chaotic")
+        0.8
+        """
         checks.choice("verdict", verdict, VERDICTS)
         return float(np.mean(self.verdict == verdict))
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table, a row a draw."""
+        """Tidy table, a row a draw.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> found = vg.remedies.echo_state(vg.RNN.draw(5, 8, rng=1), 100, rng=2)
+        >>> list(found.to_frame().columns)
+        ['draw', 'exponent', 'low', 'high', 'log_separation', 'verdict']
+        """
         return tidy(
             ("draw",),
             exponent=self.exponent,
@@ -240,7 +256,15 @@ class MemoryCapacity:
     total: Floats
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table: draw, delay, capacity; a row each."""
+        """Tidy table: draw, delay, capacity; a row each.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> cell = vg.LeakyRNN.draw(2, 10, spectral_radius=0.9, n_inputs=1, rng=1)
+        >>> len(vg.remedies.memory_capacity(cell, 500, max_delay=20, rng=2).to_frame())
+        42
+        """
         return tidy(("draw", "delay"), capacity=self.capacity)
 
     def __repr__(self) -> str:

@@ -95,7 +95,15 @@ class Descent:
     reason: npt.NDArray[np.str_]
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table: draw, update, penalty, gradient_norm; a row each."""
+        """Tidy table: draw, update, penalty, gradient_norm; a row each.
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> found = vg.remedies.penalised_descent(vg.RNN.draw(2, 8, rng=1), "l2", 3, 0.1)
+        >>> len(found.to_frame())
+        8
+        """
         return tidy(("draw", "update"), penalty=self.penalty, gradient_norm=self.gradient_norm)
 
     def __repr__(self) -> str:

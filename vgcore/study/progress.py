@@ -146,6 +146,8 @@ class Progress:
         )
         if state["draws_per_second"]:
             text += f"  {state['draws_per_second']:,.0f} draws/s"
+        if not self.flop_done and self.flop:
+            text += "  kernels are compiled the first time"
         if state["seconds_left"] is not None:
             text += f"  {_clock(state['seconds_left'])} left"
         if len(self._per_worker) > 1:

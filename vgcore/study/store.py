@@ -636,6 +636,14 @@ def load_results(folder: str | Path) -> Results:
     ------
     StoreError
         No such folder, no results in it, results of a newer vgcore, or a damaged manifest.
+
+    Examples
+    --------
+    >>> import tempfile, vgcore as vg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = vg.run_study("smoke", folder, progress=False)
+    ...     len(vg.load_results(folder).draws)
+    600
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -221,6 +221,11 @@ def depth_scales(
     DepthScales
         nan where q is 0 (correlation) or infinite (variance and correlation).
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Schoenholz et al. 2017, sections 3 (variance, correlation) and 4 (gradient). The norm

@@ -150,6 +150,11 @@ def expected_spectral_radius(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0)
     ndarray of float64
         Right to 1e-9.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Exact; see this module. The integral of 1 - P(rho <= r).
@@ -176,6 +181,11 @@ def expected_log_spectral_radius(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 
     -------
     ndarray of float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -198,6 +208,11 @@ def spectral_radius_deviation(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0
     Returns
     -------
     ndarray of float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Examples
     --------

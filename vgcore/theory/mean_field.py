@@ -252,6 +252,11 @@ def chi(
         g^2 E[s'(sqrt(q) z)^2] at the stationary q; gradients vanish below 1 and explode above.
         Where q is infinite, the limit for large q.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Schoenholz et al. 2017, eq. 5; the same number decides whether two nearby states come together.
@@ -289,6 +294,11 @@ def largest_exponent(
     -------
     ndarray of float64
         -inf for gain 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -392,6 +402,11 @@ def critical_input_variance(
     ndarray of float64
         0 where gradients do not explode without input either; inf where no input stops them, as
         with ReLU.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----

@@ -28,6 +28,11 @@ def memory_horizon(rate: npt.ArrayLike, eps: npt.ArrayLike = 1e-3) -> Numbers:
     ndarray of float64
         ln(eps) / rate, a real number whose ceiling is the first whole lag; inf where rate >= 0.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -52,6 +57,11 @@ def lstm_carry_rate(forget_bias: npt.ArrayLike) -> Numbers:
     -------
     ndarray of float64
         ln sigmoid(b_f): dc_t / dc_{t-1} is the forget gate where its weights are zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -130,6 +140,11 @@ def chrono_rate(t_max: npt.ArrayLike) -> ChronoRate:
     -------
     ChronoRate
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     C. Tallec, Y. Ollivier, "Can recurrent neural networks warp time?", ICLR 2018; the
@@ -162,6 +177,11 @@ def pascanu_bound(activation: str, spectral_norm: npt.ArrayLike) -> Numbers:
     ndarray of float64
         ln(gamma sigma_max) with gamma = max s'; gradients vanish where it is negative.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Pascanu, Mikolov, Bengio, ICML 2013, section 2.1: sufficient, not necessary. For
@@ -190,6 +210,11 @@ def pascanu_gain(activation: str) -> float:
     float
         1 / (2 gamma), since ||W||_2 -> 2 g: half of the g at which the truth lies for tanh, and a
         fifth for the logistic (`vgcore.theory.critical_gain`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Examples
     --------
@@ -223,6 +248,11 @@ def pascanu_gap(
     ndarray of float64
         ln(2 g gamma) - ln(chi_1) / 2: at least ln 2, which linear units have, and more the flatter
         the activation is where the states are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -261,6 +291,11 @@ def truncation_share(
         (1 - exp(rate k)) / (1 - exp(rate T)), the share in the sum of the norms. Give 2 rate for
         the share in the sum of their squares, which counts where contributions are not aligned.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -298,6 +333,11 @@ def linear_recurrence_variance(coefficient: npt.ArrayLike) -> Numbers:
     ndarray of float64
         1 / (1 - l^2).
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     See Also
     --------
     linear_recurrence_sensitivity
@@ -325,6 +365,11 @@ def linear_recurrence_sensitivity(coefficient: npt.ArrayLike) -> Numbers:
     ndarray of float64
         (1 + l^2) / (1 - l^2)^3: it diverges sooner than the state itself, so the loss turns steep
         in l as memory grows, though no gradient explodes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----

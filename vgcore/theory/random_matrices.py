@@ -18,7 +18,13 @@ from vgcore._typing import Numbers
 
 
 class LogNorm(NamedTuple):
-    """Mean and variance of a log norm, each an ndarray of float64."""
+    """Mean and variance of a log norm.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of float64
+        Nats, and nats squared.
+    """
 
     mean: Numbers
     variance: Numbers
@@ -36,6 +42,11 @@ def circular_law(radius: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     -------
     ndarray of float64
         (radius / g)^2, at most 1: eigenvalues are uniform on the disc of radius g.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -67,6 +78,11 @@ def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Nu
     ndarray of float64, shape (..., largest N)
         lambda_i = [ln(2 g^2 / N) + psi((N - i + 1) / 2)] / 2, nats per factor, largest first, and
         nan where i is above N; the common shape of `n_hidden` and `gain` comes before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -100,6 +116,11 @@ def gaussian_critical_gain(n_hidden: npt.ArrayLike) -> Numbers:
     ndarray of float64
         Near 1 + 1 / (2 N).
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -127,6 +148,11 @@ def gaussian_log_norm(
     LogNorm
         t lambda_1 and t psi'(N / 2) / 4, exact at every t and N; normal for large t. The mean is
         the quenched rate; see `gaussian_log_moment` for the annealed one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -167,6 +193,11 @@ def gaussian_log_moment(
     -------
     ndarray of float64
 
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Examples
     --------
     The median norm is 1e-7, the mean norm 4e-4: rare draws carry the mean.
@@ -195,6 +226,11 @@ def fuss_catalan_edge(n_steps: npt.ArrayLike) -> Numbers:
     -------
     ndarray of float64
         (t + 1)^(t + 1) / t^t, for products and for powers alike.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -227,6 +263,11 @@ def fuss_catalan_moment(order: npt.ArrayLike, n_steps: npt.ArrayLike) -> Numbers
     ndarray of float64
         binom((t + 1) k, k) / (t k + 1); 1 for k = 1 and t + 1 for k = 2, so that the spread
         m_2 / m_1^2 grows linearly with depth. For orthogonal factors all moments are 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----

@@ -10,7 +10,16 @@ from vgcore.kernels import training as kernels
 
 @dataclass(frozen=True)
 class Optimiser:
-    """How a gradient moves the parameters; made by `sgd`, `rmsprop` and `adam`."""
+    """How a gradient moves the parameters; made by `sgd`, `rmsprop` and `adam`.
+
+    Attributes
+    ----------
+    name : str
+    code : int
+        What kernels call it.
+    decay, decay_squares, eps : float
+        The numbers of its formula; those that it does not have are 0.
+    """
 
     name: str
     code: int
@@ -31,17 +40,84 @@ def _eps(value: object) -> float:
 
 
 def sgd(momentum: float = 0.0) -> Optimiser:
-    """Gradient descent, b <- momentum b + g, p <- p - rate b, as `torch.optim.SGD`."""
+    """Gradient descent, b <- momentum b + g, p <- p - rate b, as `torch.optim.SGD`.
+
+    Parameters
+    ----------
+    momentum
+        At least 0 and below 1.
+
+    Returns
+    -------
+    Optimiser
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> vg.training.sgd(momentum=0.9).decay
+    0.9
+    """
     return Optimiser("sgd", kernels.SGD, _share("momentum", momentum))
 
 
 def rmsprop(decay: float = 0.99, eps: float = 1e-8) -> Optimiser:
-    """As `torch.optim.RMSprop`: v <- decay v + (1 - decay) g^2, p <- p - rate g/(sqrt(v) + eps)."""
+    """As `torch.optim.RMSprop`: v <- decay v + (1 - decay) g^2, p <- p - rate g/(sqrt(v) + eps).
+
+    Parameters
+    ----------
+    decay
+        Of the mean square of a gradient, at least 0 and below 1; PyTorch's alpha.
+    eps
+        Above 0.
+
+    Returns
+    -------
+    Optimiser
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> vg.training.rmsprop(0.9).name
+    'rmsprop'
+    """
     return Optimiser("rmsprop", kernels.RMSPROP, _share("decay", decay), 0.0, _eps(eps))
 
 
 def adam(decay: float = 0.9, decay_squares: float = 0.999, eps: float = 1e-8) -> Optimiser:
-    """As `torch.optim.Adam` (Kingma and Ba 2015), with its bias corrections."""
+    """As `torch.optim.Adam` (Kingma and Ba 2015, algorithm 1), with its bias corrections.
+
+    Parameters
+    ----------
+    decay, decay_squares
+        Of the means of a gradient and of its square, at least 0 and below 1; PyTorch's betas.
+    eps
+        Above 0.
+
+    Returns
+    -------
+    Optimiser
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> vg.training.adam(decay_squares=0.99).decay_squares
+    0.99
+    """
     return Optimiser(
         "adam",
         kernels.ADAM,

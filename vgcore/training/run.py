@@ -97,7 +97,20 @@ class Training:
         return self.diverged_step >= 0
 
     def to_frame(self) -> pd.DataFrame:
-        """Tidy table, a row a net and window: draw, update (its last), loss, gradient_norm."""
+        """Tidy table, a row a net and window: draw, update (its last), loss, gradient_norm.
+
+        Returns
+        -------
+        pandas.DataFrame
+
+        Examples
+        --------
+        >>> import vgcore as vg
+        >>> cell = vg.RNN.draw(2, 8, n_inputs=2, rng=1)
+        >>> found = vg.training.train(cell, vg.training.adding(10), 3, rng=1)
+        >>> list(found.to_frame().columns)
+        ['draw', 'update', 'loss', 'gradient_norm']
+        """
         from vgcore.tables import tidy
 
         table = tidy(("draw", "window"), loss=self.loss, gradient_norm=self.gradient_norm)
@@ -181,7 +194,7 @@ def train(
     task
         Such as `vgcore.training.adding(100)`.
     n_updates
-        At least 1.
+        At least 0; with 0 the nets are tested as they are.
     batch
         Sequences for each update, of one length.
     optimiser
@@ -247,11 +260,12 @@ def train(
     >>> bool((found.test_loss[:, -1] < found.task.chance_loss).all())
     True
     """
-    n_updates = checks.integer("n_updates", n_updates, least=1)
+    n_updates = checks.integer("n_updates", n_updates)
+    to_do = max(n_updates, 1)  # without an update there is a test all the same
     test_every = (
-        n_updates
+        to_do
         if test_every is None
-        else checks.integer("test_every", test_every, least=1, most=n_updates)
+        else checks.integer("test_every", test_every, least=1, most=to_do)
     )
     record_every = checks.integer("record_every", record_every, least=1)
     if checkpoint is not None and rng is None:
@@ -294,7 +308,7 @@ def train(
             sizes, task.test_problem, test_batch, kept, rows, depth, cell.dtype
         )
 
-    for first in range(done, n_updates, test_every):
+    for first in range(done, to_do, test_every):
         last = min(first + test_every, n_updates)
         test = first // test_every
 
@@ -377,6 +391,11 @@ def gradient(
     gradient : dict of str to ndarray
         By the names of the cell's arguments, such as "W_rec", and "W_out" and "b_out"; with that of
         the penalty.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Examples
     --------
@@ -522,7 +541,8 @@ class _State:
     def start(
         cls, parameters: Array, optimiser: Optimiser, n_updates: int, test_every: int, every: int
     ) -> _State:
-        n, tests, windows = len(parameters), -(-n_updates // test_every), -(-n_updates // every)
+        tests, windows = -(-max(n_updates, 1) // test_every), -(-n_updates // every)
+        n = len(parameters)
 
         def moments(used: bool) -> Array:
             return np.zeros((n, parameters.shape[1] if used else 0), parameters.dtype)

@@ -65,10 +65,27 @@ class Task:
     def batch(
         self, n_sequences: int, *, rng: Seed = None, net: int = 0, number: int = 1
     ) -> tuple[Array, Array]:
-        """Inputs (n_sequences, T, n_inputs) and targets (n_sequences, steps, 1 or n_outputs).
+        """Inputs and targets that update `number` of net `net` gets from `train` with this `rng`.
 
-        Those that update `number` of net `net` gets from `train` with this `rng`. Targets belong to
-        the last steps; of classes they are numbers, from 0 on.
+        Parameters
+        ----------
+        n_sequences
+            At least 1.
+        rng
+            Seed or Generator.
+        net, number
+            Whose batch, and of which update; both from 0 on.
+
+        Returns
+        -------
+        inputs : ndarray of float64, shape (n_sequences, T, n_inputs)
+        targets : ndarray of float64, shape (n_sequences, steps, 1 or n_outputs)
+            They belong to the last steps; of classes they are numbers, from 0 on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A bad argument, by name.
 
         Examples
         --------
@@ -156,6 +173,15 @@ def adding(n_steps: int | tuple[int, int]) -> Task:
         Length of the sequences, at least 2; a pair for lengths uniform between the two, one for
         all sequences of a batch.
 
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Hochreiter and Schmidhuber (1997), experiment 4, where an error below 0.04 counts as right; in
@@ -191,6 +217,15 @@ def temporal_order(n_steps: int | tuple[int, int], *, n_marks: int = 2) -> Task:
     n_marks
         2 or 3.
 
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Hochreiter and Schmidhuber (1997), experiments 6a and 6b, without their symbols for start and
@@ -225,6 +260,15 @@ def copy_memory(delay: int) -> Task:
     delay
         At least 1.
 
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
+
     Notes
     -----
     Hochreiter and Schmidhuber (1997); in the form of Arjovsky, Shah and Bengio (2016), section 5.1.
@@ -256,6 +300,15 @@ def delayed_recall(delay: int, n_steps: int | None = None) -> Task:
         At least 1.
     n_steps
         Length, above `delay`; twice the delay where None.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    TypeError, ValueError
+        A bad argument, by name.
 
     Notes
     -----
@@ -311,6 +364,10 @@ def examples(
         a batch must divide their number.
     name
         For messages.
+
+    Returns
+    -------
+    Task
 
     Raises
     ------
@@ -392,9 +449,24 @@ def digits(*, permuted: bool = False) -> Task:
     permuted
         Read the pixels in an order drawn at random, the same for all images.
 
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    ImportError
+        scikit-learn is not installed.
+
     Notes
     -----
     After the sequential MNIST of Le, Jaitly and Hinton (2015), section 4.2.
+
+    Examples
+    --------
+    >>> import vgcore as vg
+    >>> vg.training.digits().n_steps  # doctest: +SKIP
+    64
     """
     images, labels = _digits()
     if permuted:
