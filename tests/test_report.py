@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from vgcore import stats
-from vgcore.report import _parts, cite, text, write_report
+from vgcore.report import _parts, cite, text, words, write_report
 from vgcore.study.config import Study
 from vgcore.study.plan import conditions_table, slices_table
 
@@ -241,10 +241,10 @@ def test_numbers_in_sentences_are_those_of_the_table(written: Any) -> None:
     )
     assert sentence in written.page.text
     first = rows[(rows["init"] == "gaussian") & (rows["spectral_radius"] == 0.6)].iloc[0]
-    assert f"With gaussian the median rate rises from {text.rate_text(first)}" in written.page.text
+    assert f"With gaussian the median rate rises from {words.rate_text(first)}" in written.page.text
     table = written.html.split('id="conditions"')[1]
     for _, one in rows.iterrows():
-        assert f"<td>{text.rate_text(one)}</td>" in table
+        assert f"<td>{words.rate_text(one)}</td>" in table
 
 
 def test_equal_initializers_are_merged_and_named(written: Any) -> None:

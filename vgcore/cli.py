@@ -400,7 +400,7 @@ def demo(
 ) -> None:
     """Measure what the default cells of PyTorch remember: a table, a figure and a paragraph."""
     from vgcore import demo as demonstration
-    from vgcore.report.text import horizon_text, rate_text
+    from vgcore.report.words import horizon_text, rate_text
 
     found = demonstration.run(out, n_workers=workers, progress=not as_json)
     if as_json:

@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import calibration, cite, league, text, verdict
+from vgcore.report import calibration, captions, cite, league, methods, tables, text, verdict, words
+from vgcore.report.part import Part
+from vgcore.report.tables import Table
 from vgcore.study import sequential
 from vgcore.study.config import SIZES, Condition
 from vgcore.study.files import write_text
@@ -44,7 +46,7 @@ class Drawing:
     wide: bool
     svg: Path
     png: Path
-    words: text.Caption
+    words: captions.Caption
 
     @property
     def data_uri(self) -> str:
@@ -61,7 +63,7 @@ class Standings:
     """A league table of remedies, with its caption and what it says."""
 
     caption: str
-    table: league.Table
+    table: Table
     sentences: list[str]
     level: float | None
     found: pd.DataFrame
@@ -72,7 +74,7 @@ class Theory:
     """Measured rates beside predicted ones."""
 
     sentences: list[str]
-    table: league.Table
+    table: Table
     drawing: Drawing
 
 
@@ -80,7 +82,7 @@ class Theory:
 class Section:
     """Everything a template shows of one slice."""
 
-    part: text.Part
+    part: Part
     drawings: list[Drawing]
     standings: list[Standings]
 
@@ -153,18 +155,18 @@ def write_report(results: Results, out: str | Path) -> Path:
             parts,
             [(s.part, one.level, one.found) for s in sections for one in s.standings],
         ),
-        "measured": text.measured(study, len(summary), text.sample_size(summary), N_RESAMPLES),
+        "measured": methods.measured(study, len(summary), words.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
-        "incomplete": text.incomplete(_planned(results), _found(results)),
+        "incomplete": methods.incomplete(_planned(results), _found(results)),
         "theory": _theory(summary, planned, out / "figures"),
         "n_conditions": len(summary),
-        "sample_size": text.sample_size(summary),
-        "summary": text.summary_rows(summary, varying),
+        "sample_size": words.sample_size(summary),
+        "summary": tables.summary_rows(summary, varying),
         "methods": [
-            *text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+            *methods.methods(eps, study.measure.rate_window, N_RESAMPLES),
             *sequential.sentences(study, draws),
         ],
-        "provenance": text.provenance(results.manifest),
+        "provenance": methods.provenance(results.manifest),
         "bibtex": cite.bibtex(results.manifest),
         "latex": [
             cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
@@ -177,6 +179,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         # the page's policy lets this script run and no other, whatever a study's texts say
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "text": text,
+        "tables": tables,
     }
     page, templates = out / "report.html", environment()
     write_text(page, templates.get_template("template.html.j2").render(content))
@@ -185,7 +188,7 @@ def write_report(results: Results, out: str | Path) -> Path:
     return page
 
 
-def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
+def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
     """Facts of every slice that has draws, in the order of the study."""
     parts = []
     for part in results.study.slices:
@@ -199,11 +202,11 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
         # Conditions are numbered by first appearance in the whole study; quantities ascend.
         numeric = [f for f in shape.series if pd.api.types.is_numeric_dtype(planned[f])]
         rows = rows.sort_values([*numeric, "condition"])
-        names = text.series_names(rows, shape.series)
+        names = words.series_names(rows, shape.series)
         table, members = stats.slice_table(rows, names, shape, results.draws)
         vary = {shape.x, *shape.series, "condition"}
         parts.append(
-            text.Part(
+            Part(
                 name=part.name,
                 title=part.title or part.name,
                 table=table,
@@ -268,7 +271,7 @@ def _shifts(
 
 
 def _sections(
-    parts: Sequence[text.Part],
+    parts: Sequence[Part],
     results: Results,
     planned: Mapping[int, Condition],
     folder: Path,
@@ -282,7 +285,7 @@ def _sections(
             figure = _figure(kind, part, parts, results.curves)
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
-            drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
+            drawings.append(Drawing(name, kind, wide, svg, png, captions.caption(kind, part)))
         sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
     return sections
 
@@ -303,22 +306,22 @@ def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Pat
         return None
     figure = figures.calibration_figure(found)
     svg, png = figures.save(figure, folder, "calibration")
-    words = text.Caption(
+    caption = captions.Caption(
         "Measured against predicted rates",
         "Median rate of each condition with its interval against the band that theory predicts; "
-        f"{len(found)} conditions, {text.sample_size(found)} draws each.",
+        f"{len(found)} conditions, {words.sample_size(found)} draws each.",
         "On the line, measured and predicted are equal. Horizontal bars are the band of the "
         "prediction, which shrinks as N grows; open markers lie beside it by more than 3 standard "
         "errors and 1/T.",
         f"Measured against predicted rates of {len(found)} conditions; "
         f"{int(found['agrees'].sum())} agree.",
     )
-    drawing = Drawing("calibration", "calibration", True, svg, png, words)
+    drawing = Drawing("calibration", "calibration", True, svg, png, caption)
     return Theory(calibration.sentences(found), calibration.table(found), drawing)
 
 
 def _standings(
-    part: text.Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
+    part: Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
 ) -> list[Standings]:
     """League tables of a slice that compares remedies."""
     found = []
@@ -333,8 +336,8 @@ def _standings(
 
 def _figure(
     kind: str,
-    part: text.Part,
-    parts: Sequence[text.Part],
+    part: Part,
+    parts: Sequence[Part],
     profiles: Callable[[pd.Series[int]], pd.DataFrame],
 ) -> Figure:
     """One figure of a part."""
@@ -372,7 +375,7 @@ def _figure(
     )
 
 
-def _styles(part: text.Part, parts: Sequence[text.Part]) -> dict[str, figures.Style]:
+def _styles(part: Part, parts: Sequence[Part]) -> dict[str, figures.Style]:
     """Styles of the series of a part, the same in every part whose series name the same factors."""
     same = [p for p in parts if p.shape.series == part.shape.series]
     names = list(dict.fromkeys(name for p in same for name in p.names))

@@ -18,7 +18,7 @@ import pandas as pd
 
 from vgcore import theory
 from vgcore.initializers import INITIALIZERS
-from vgcore.report.text import Row, number, rate_text
+from vgcore.report.words import Row, number, rate_text
 from vgcore.study.config import FACTORS, Condition
 
 CIRCULAR = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgcore.report.league import Table
+from vgcore.report.tables import Table
 
 TITLE = "vgcore: vanishing and exploding gradients in recurrent networks, measured"
 AUTHOR = "The vgcore developers"

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from vgcore import stats
-from vgcore.report.text import Part, Row, fraction, horizon_text, interval, number, together
+from vgcore.report.part import Part
+from vgcore.report.tables import Table
+from vgcore.report.words import Row, fraction, horizon_text, interval, number, together
 from vgcore.study.config import SIZES, Condition
-
-Table = tuple[list[str], list[list[str]]]
 
 
 def levels(part: Part) -> list[float | None]:

@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from vgcore.report.league import explode_text, gained_text
-from vgcore.report.text import Part, root_of, root_text, sample_size, together, zero_crossing
+from vgcore.report.part import Part
+from vgcore.report.text import root_of, root_text, zero_crossing
+from vgcore.report.words import sample_size, together
 from vgcore.stats import LEVEL
 
 Standing = tuple[Part, float | None, pd.DataFrame]  # a league table, with where it was made

@@ -1,0 +1,105 @@
+"""Words that go with the figures of a slice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vgcore.figures import N_BEHIND
+from vgcore.report.part import Part
+from vgcore.report.words import (
+    fraction,
+    horizon_text,
+    inverse,
+    rate_text,
+    sample_size,
+    share_text,
+    together,
+)
+from vgcore.stats import LEVEL
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Words that go with one figure."""
+
+    title: str
+    caption: str
+    how: str
+    alt: str
+
+
+def caption(kind: str, part: Part) -> Caption:
+    """Words of a figure of `kind`: rate, decay, phase, horizon or share."""
+    size = f"{sample_size(part.table)} draws a condition"
+    against = f" against {part.x_label}" if part.shape.x else ""
+    level = f"{100 * LEVEL:.0f} %"
+    eps = fraction(part.eps)
+    names = together(part.names)
+    if kind == "rate":
+        theory = ""
+        if part.shape.x == "spectral_radius":
+            theory = " Dashed: ln(spectral radius), the rate of a linear cell."
+        return Caption(
+            f"Vanishing rate{against}",
+            f"Median rate (nats a step) with {level} order-statistic intervals; {size}.{theory}",
+            "Below the zero line the median gradient vanishes, above it explodes. Series that "
+            "coincide stand a hair apart.",
+            f"Median vanishing rate{against} for {names}. {_alt_values(part, 'rate')}",
+        )
+    if kind == "decay":
+        n_shown = int(min(part.table["n"].max(), N_BEHIND))
+        return Caption(
+            "Decay of the gradient over lag",
+            f"Gradient norm relative to lag 0: thick, the median over draws (quenched) with its "
+            f"simultaneous {level} band; thin, single draws (the first {n_shown}); {size}. "
+            f"Dashed: eps = {part.eps:g}.",
+            "Both axes are logarithmic. Where a curve crosses the dashed line lies its memory "
+            "horizon; the window is the same in every panel and curves may leave it.",
+            f"Gradient norm over lag for {names}, on logarithmic axes, with the line "
+            f"eps = {part.eps:g}. {_alt_values(part, 'horizon')}",
+        )
+    if kind == "phase":
+        counts = part.table["phase"].value_counts()
+        tally = ", ".join(
+            f"{int(counts.get(k, 0))} {k}" for k in ("vanishing", "stable", "exploding")
+        )
+        return Caption(
+            "Vanishing, stable or exploding",
+            f"Regime of the median draw, its rate (nats a step) in each cell; {size}. Stable: at "
+            f"that rate the norm changes by less than a factor {inverse(part.eps)} over T steps.",
+            "Colour and sign give the regime of the point estimate: ▼ vanishing, ● stable, ▲ "
+            "exploding. An empty cell was not measured.",
+            f"Map of the regime of {names}{against}: {tally} of {len(part.table)} conditions.",
+        )
+    if kind == "horizon":
+        return Caption(
+            f"Memory horizon{against}",
+            f"Kaplan-Meier median of the first lag at which the norm has fallen to {eps}, with "
+            f"{level} log-log intervals; {size}; horizons are censored at T.",
+            "Higher is a longer memory. An open marker with an arrow is a median beyond T: half of "
+            "the draws or more have not fallen that far.",
+            f"Median memory horizon{against} for {names}. {_alt_values(part, 'horizon')}",
+        )
+    return Caption(
+        f"Share of growing draws{against}",
+        f"Share of draws that grow: at their rate the norm reaches {inverse(part.eps)} times its "
+        f"size within T steps. With {level} Wilson intervals; {size}.",
+        "0 %: no draw's gradient explodes; 100 %: every draw's does. In between, the fate depends "
+        "on the draw.",
+        f"Share of growing draws{against} for {names}. {_alt_values(part, 'growing')}",
+    )
+
+
+def _alt_values(part: Part, column: str) -> str:
+    """First and last value of every series, for readers who cannot see the figure."""
+    writer = {"rate": rate_text, "horizon": horizon_text, "growing": share_text}[column]
+    said = []
+    for series in part.names:
+        rows = part.rows(series)
+        text = writer(rows.iloc[0])
+        if part.shape.x and len(rows) > 1:
+            last = rows.iloc[-1]
+            first, end = part.at(rows.iloc[0]["x"]), part.at(last["x"])
+            text = f"{text} at {first} to {writer(last)} at {end}"
+        said.append(f"{series}: {text}")
+    return "; ".join(said) + "."
