@@ -87,7 +87,7 @@ LAYERS = [
     ["impacts.page"],
     ["impacts"],
     ["report.words"],
-    ["report.part", "report.methods"],
+    ["report.part", "report.methods", "report.predictions"],
     ["report.text", "report.captions"],
     ["report.tables"],
     ["report.league", "report.calibration"],

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +17,22 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import calibration, captions, cite, league, methods, tables, text, verdict, words
+from vgcore.report import (
+    calibration,
+    captions,
+    cite,
+    league,
+    methods,
+    predictions,
+    tables,
+    text,
+    verdict,
+    words,
+)  # fmt: skip
 from vgcore.report.part import Part
 from vgcore.report.tables import Table
 from vgcore.study import sequential
-from vgcore.study.config import SIZES, Condition
+from vgcore.study.config import SIZES, Condition, Study
 from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
 
@@ -129,7 +140,7 @@ def write_report(results: Results, out: str | Path) -> Path:
     write_text(out / "summary.csv", summary.to_csv(index=False))
 
     parts = _parts(results, summary.drop(columns="slices"))
-    planned = {one.index: one.condition for one in conditions(study)}
+    planned = _conditions(study)
     sections = _sections(parts, results, planned, out / "figures")
     files = ["summary.csv"]
     standings = [
@@ -191,6 +202,7 @@ def write_report(results: Results, out: str | Path) -> Path:
 def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
     """Facts of every slice that has draws, in the order of the study."""
     parts = []
+    known = _conditions(results.study)
     for part in results.study.slices:
         wanted = results.slices.loc[results.slices["slice"] == part.name, "condition"]
         planned = results.conditions[results.conditions["condition"].isin(wanted)]
@@ -204,6 +216,7 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
         rows = rows.sort_values([*numeric, "condition"])
         names = words.series_names(rows, shape.series)
         table, members = stats.slice_table(rows, names, shape, results.draws)
+        table = predictions.with_theory(table, known, results.study.measure.eps)
         vary = {shape.x, *shape.series, "condition"}
         parts.append(
             Part(
@@ -220,6 +233,11 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
             )
         )
     return parts
+
+
+def _conditions(study: Study) -> dict[int, Condition]:
+    """The condition of each number."""
+    return {one.index: one.condition for one in conditions(study)}
 
 
 def _reference(table: pd.DataFrame, shape: stats.Layout) -> float | None:
@@ -282,7 +300,7 @@ def _sections(
         drawings = []
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results.curves)
+            figure = _figure(kind, part, parts, results)
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, captions.caption(kind, part)))
@@ -312,7 +330,7 @@ def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Pat
         f"{len(found)} conditions, {words.sample_size(found)} draws each.",
         "On the line, measured and predicted are equal. Horizontal bars are the band of the "
         "prediction, which shrinks as N grows; open markers lie beside it by more than 3 standard "
-        "errors and 1/T.",
+        "errors and 1/T. Below, by how many standard errors (z; linear up to 3, then logarithmic).",
         f"Measured against predicted rates of {len(found)} conditions; "
         f"{int(found['agrees'].sum())} agree.",
     )
@@ -338,17 +356,20 @@ def _figure(
     kind: str,
     part: Part,
     parts: Sequence[Part],
-    profiles: Callable[[pd.Series[int]], pd.DataFrame],
+    results: Results,
 ) -> Figure:
     """One figure of a part."""
     styles = _styles(part, parts)
+    draws = results.draws
     if kind == "rate":
         theory = part.shape.x == "spectral_radius"
-        return figures.rate_figure(part.table, styles=styles, x_label=part.x_label, theory=theory)
+        return figures.rate_figure(
+            part.table, styles=styles, x_label=part.x_label, theory=theory, draws=draws
+        )
     if kind == "phase":
         return figures.phase_figure(part.table, x_label=part.x_label)
     if kind == "horizon":
-        return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label)
+        return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label, draws=draws)
     if kind == "share":
         return figures.share_figure(part.table, styles=styles, x_label=part.x_label)
     levels = sorted(part.table["x"].dropna().unique())
@@ -362,7 +383,7 @@ def _figure(
     ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
     chosen = [levels[int(rank)] for rank in ranks] if levels else []
     shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = profiles(shown["condition"])
+    curves = results.curves(shown["condition"])
     return figures.decay_figure(
         shown,
         stats.profile_bands(curves),

@@ -16,6 +16,15 @@ from vgcore.report.words import (
     together,
 )
 from vgcore.stats import LEVEL
+from vgcore.study.store import MOST_CURVES
+
+THEORY = {
+    "linear": "ln(rho), exact for a linear cell",
+    "mean field": "the band from mean field at the gain to ln(rho / gain) above it, which is the "
+    "most that a finite N adds",
+    "carry": "the rate along the gate alone, ln sigmoid(bias), which the weights add to; with "
+    "chrono biases from the median unit to the slowest",
+}
 
 
 @dataclass(frozen=True)
@@ -36,23 +45,26 @@ def caption(kind: str, part: Part) -> Caption:
     eps = fraction(part.eps)
     names = together(part.names)
     if kind == "rate":
-        theory = ""
+        theory = predicted(part)
         if part.shape.x == "spectral_radius":
-            theory = " Dashed: ln(spectral radius), the rate of a linear cell."
+            theory += " Dashed: ln(spectral radius), the rate of a linear cell."
         return Caption(
             f"Vanishing rate{against}",
-            f"Median rate (nats a step) with {level} order-statistic intervals; {size}.{theory}",
+            f"Median rate (nats a step) with {level} order-statistic intervals, the first "
+            f"{_behind(part)} draws behind; {size}.{theory}",
             "Below the zero line the median gradient vanishes, above it explodes. Series that "
             "coincide stand a hair apart.",
             f"Median vanishing rate{against} for {names}. {_alt_values(part, 'rate')}",
         )
     if kind == "decay":
-        n_shown = int(min(part.table["n"].max(), N_BEHIND))
+        n_most = int(part.table["n"].max())
+        used = f" (of the first {MOST_CURVES:,} of them)" if n_most > MOST_CURVES else ""
         return Caption(
             "Decay of the gradient over lag",
             f"Gradient norm relative to lag 0: thick, the median over draws (quenched) with its "
-            f"simultaneous {level} band; thin, single draws (the first {n_shown}); {size}. "
-            f"Dashed: eps = {part.eps:g}.",
+            f"simultaneous {level} band{used}; thin, single draws (the first {_behind(part)}); "
+            f"{size}. Dashed: eps = {part.eps:g}."
+            f"{predicted(part, 'exp(rate lag) with the rate ')}",
             "Both axes are logarithmic. Where a curve crosses the dashed line lies its memory "
             "horizon; the window is the same in every panel and curves may leave it.",
             f"Gradient norm over lag for {names}, on logarithmic axes, with the line "
@@ -75,7 +87,8 @@ def caption(kind: str, part: Part) -> Caption:
         return Caption(
             f"Memory horizon{against}",
             f"Kaplan-Meier median of the first lag at which the norm has fallen to {eps}, with "
-            f"{level} log-log intervals; {size}; horizons are censored at T.",
+            f"{level} log-log intervals, the first {_behind(part)} draws behind; {size}; horizons "
+            f"are censored at T.{predicted(part, 'ln(eps) / rate with the rate ')}",
             "Higher is a longer memory. An open marker with an arrow is a median beyond T: half of "
             "the draws or more have not fallen that far.",
             f"Median memory horizon{against} for {names}. {_alt_values(part, 'horizon')}",
@@ -83,10 +96,44 @@ def caption(kind: str, part: Part) -> Caption:
     return Caption(
         f"Share of growing draws{against}",
         f"Share of draws that grow: at their rate the norm reaches {inverse(part.eps)} times its "
-        f"size within T steps. With {level} Wilson intervals; {size}.",
+        f"size within T steps. With {level} Wilson intervals; {size}.{_predicted_share(part)}",
         "0 %: no draw's gradient explodes; 100 %: every draw's does. In between, the fate depends "
         "on the draw.",
         f"Share of growing draws{against} for {names}. {_alt_values(part, 'growing')}",
+    )
+
+
+def _behind(part: Part) -> int:
+    """Number of single draws in a figure."""
+    return int(min(part.table["n"].max(), N_BEHIND))
+
+
+def predicted(part: Part, what: str = "") -> str:
+    """Say what theory is drawn in a figure, of which series, and of which there is none."""
+    laws = part.table.groupby("series", sort=False)["theory"].agg(lambda law: sorted(set(law)))
+    of: dict[str, list[str]] = {}
+    for series in part.names:
+        for law in laws[series]:
+            of.setdefault(law, []).append(series)
+    silent = of.pop("", [])
+    if not of:
+        return " No theory is known for these."
+    known = [f"{THEORY[law]} ({together(names)})" for law, names in of.items()]
+    none = f"; there is none for {together(silent)}" if silent else ""
+    return f" Dotted: theory, {what}{'; '.join(known)}{none}."
+
+
+def _predicted_share(part: Part) -> str:
+    if part.table["growing_theory_low"].isna().all():
+        return " Theory predicts no share here."
+    return (
+        " Dotted: theory, 0 or 100 % by whether the predicted rate is enough (left out where its "
+        "band leaves that open, and for gated cells)"
+        + (
+            ", and the chance of such a radius for linear networks at their own scale."
+            if part.table["growing_theory_low"].between(1e-9, 1 - 1e-9).any()
+            else "."
+        )
     )
 
 
