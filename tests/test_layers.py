@@ -90,7 +90,7 @@ LAYERS = [
     ["report.part", "report.methods", "report.predictions"],
     ["report.text", "report.captions"],
     ["report.tables"],
-    ["report.league", "report.calibration"],
+    ["report.league", "report.calibration", "report.detail"],
     ["report.verdict", "report.cite"],
     ["report"],
     ["demo"],

@@ -368,6 +368,43 @@ def plot_decay(
     return ax
 
 
+def plot_events(incidence: pd.DataFrame, ax: Axes, *, n_steps: int) -> Axes:
+    """Draw the share of draws whose norm has vanished, from below, or exploded, from above, by lag.
+
+    Parameters
+    ----------
+    incidence : DataFrame
+        Output of `vgcore.stats.cumulative_incidence`; the space between is the share with neither.
+    ax : Axes
+        Where to draw.
+    n_steps : int
+        T, the longest lag.
+    """
+    for event, kind in (("vanish", "vanishing"), ("explode", "exploding")):
+        rows = incidence[incidence["event"] == event]
+        if rows.empty:
+            continue
+        lag = np.concatenate([[1.0], rows["time"].to_numpy(dtype=np.float64), [float(n_steps)]])
+        share, low, high = (
+            np.concatenate([[0.0], rows[name], rows[name].iloc[-1:]])
+            for name in ("incidence", "low", "high")
+        )
+        low[0], high[0] = 0.0, high[1] * (lag[1] <= 1)
+        if event == "explode":
+            share, low, high = 1 - share, 1 - high, 1 - low
+        colour = PHASES[kind][0]
+        end = float(event == "explode")
+        ax.fill_between(lag, end, share, step="post", color=colour, linewidth=0, zorder=1)
+        ax.fill_between(lag, low, high, step="post", color="#555555", alpha=0.25, linewidth=0)
+        ax.plot(lag, share, drawstyle="steps-post", color="#444444", linewidth=1.2, zorder=3)
+    ax.set_xscale("log")
+    ax.set_xlim(1, n_steps)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    return ax
+
+
 def _decades(ax: Axes, decades: float, bands: pd.DataFrame) -> None:
     """Fix the vertical window to whole multiples of eps, with room above only if it is used."""
     step = max(1, round(decades))
@@ -683,6 +720,26 @@ def decay_figure(
     return figure
 
 
+@rc_context(RC)
+def events_figure(incidences: Mapping[str, pd.DataFrame], *, n_steps: int) -> Figure:
+    """Vanishing and exploding as competing events: one panel a series."""
+    n_columns = 2 if len(incidences) == 4 else min(len(incidences), 3)
+    figure, grid = _canvas(len(incidences), n_columns, 2.1, width=3.0, share=True)
+    for ax, (name, incidence) in zip(grid, incidences.items(), strict=True):
+        plot_events(incidence, ax, n_steps=n_steps)
+        ax.set_title(name)
+        if ax in grid[-n_columns:]:
+            ax.set_xlabel("lag (steps back)")
+    figure.supylabel("share of draws", fontsize=10)
+    keys = [
+        Patch(facecolor=PHASES["exploding"][0], label="exploded first"),
+        Patch(facecolor="white", edgecolor="#999999", label="neither yet"),
+        Patch(facecolor=PHASES["vanishing"][0], label="vanished first"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
 def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     """Write `folder`/`stem`.svg and .png, the same bytes for the same figure.
 
@@ -692,7 +749,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
         # The canvases are used directly: `savefig` draws everything twice, to find its size first.
-        figure.set_dpi(130)
+        figure.set_dpi(112)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba()))

@@ -21,6 +21,7 @@ from vgcore.report import (
     calibration,
     captions,
     cite,
+    detail,
     league,
     methods,
     predictions,
@@ -29,7 +30,7 @@ from vgcore.report import (
     verdict,
     words,
 )  # fmt: skip
-from vgcore.report.part import Part
+from vgcore.report.part import Part, events_level
 from vgcore.report.tables import Table
 from vgcore.study import sequential
 from vgcore.study.config import SIZES, Condition, Study
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from vgcore.study.store import Results
 
-KINDS = ("decay", "rate", "phase", "horizon", "share")
+KINDS = ("decay", "rate", "phase", "horizon", "share", "events")
 N_RESAMPLES = 1000
 N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
 WIDE = 8.0  # inches; wider figures take the whole width of the page
@@ -96,6 +97,10 @@ class Section:
     part: Part
     drawings: list[Drawing]
     standings: list[Standings]
+    norms: Table
+    comparisons: Table
+    averages: Table
+    warning: str
 
 
 def write_report(results: Results, out: str | Path) -> Path:
@@ -137,23 +142,32 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    write_text(out / "summary.csv", summary.to_csv(index=False))
-
     parts = _parts(results, summary.drop(columns="slices"))
     planned = _conditions(study)
-    sections = _sections(parts, results, planned, out / "figures")
-    files = ["summary.csv"]
-    standings = [
-        one.found.assign(slice=section.part.name, at=one.level)
+    compared = _compared(parts, draws)
+    averages = detail.averages(draws, planned)
+    sections = _sections(parts, results, planned, compared, averages, out / "figures")
+    predicted = calibration.calibration(summary, planned)
+    found = {
+        "summary.csv": summary,
+        "league.csv": _league_table(sections, compared),
+        "comparisons.csv": compared.drop(columns="family"),
+        "averages.csv": averages,
+        "theory.csv": predicted,
+    }
+    files = [name for name, table in found.items() if len(table)]
+    for name in files:
+        write_text(out / name, found[name].to_csv(index=False))
+    latex = [
+        cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
         for section in sections
         for one in section.standings
     ]
-    if standings:
-        league_table = pd.concat(standings, ignore_index=True)
-        for name in ("series", "at", "slice"):  # the keys of the table stand first
-            league_table.insert(0, name, league_table.pop(name))
-        write_text(out / "league.csv", league_table.to_csv(index=False))
-        files.append("league.csv")
+    if len(predicted):
+        caption = "Measured rates beside what theory predicts"
+        theory_table = cite.latex_table(caption, calibration.table(predicted), long=True)
+        write_text(out / "theory.tex", theory_table + "\n")
+        files.append("theory.tex")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
     script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
@@ -169,7 +183,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         "measured": methods.measured(study, len(summary), words.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
         "incomplete": methods.incomplete(_planned(results), _found(results)),
-        "theory": _theory(summary, planned, out / "figures"),
+        "theory": _theory(predicted, out / "figures"),
         "n_conditions": len(summary),
         "sample_size": words.sample_size(summary),
         "summary": tables.summary_rows(summary, varying),
@@ -179,16 +193,13 @@ def write_report(results: Results, out: str | Path) -> Path:
         ],
         "provenance": methods.provenance(results.manifest),
         "bibtex": cite.bibtex(results.manifest),
-        "latex": [
-            cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
-            for section in sections
-            for one in section.standings
-        ],
+        "latex": latex,
         "command": results.manifest.get("command", ""),
         "files": files,
         "script": markupsafe.Markup(script),
         # the page's policy lets this script run and no other, whatever a study's texts say
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "level": f"{100 * stats.LEVEL:.0f} %",
         "text": text,
         "tables": tables,
     }
@@ -292,20 +303,68 @@ def _sections(
     parts: Sequence[Part],
     results: Results,
     planned: Mapping[int, Condition],
+    compared: pd.DataFrame,
+    averages: pd.DataFrame,
     folder: Path,
 ) -> list[Section]:
-    """Draw the figures of every part."""
+    """Draw the figures of every part, and make its tables."""
     sections = []
+    n_gains = sum(max(len(part.names) - 1, 0) * len(league.levels(part)) for part in parts)
     for part in parts:
         drawings = []
+        shown = _shown(part)
+        curves = results.curves(pd.concat([shown["condition"], part.at_reference()["condition"]]))
+        bands = stats.profile_bands(curves)
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results)
+            figure = _figure(kind, part, parts, results.draws, curves, bands)
+            if figure is None:
+                continue
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
             drawings.append(Drawing(name, kind, wide, svg, png, captions.caption(kind, part)))
-        sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
+        mine = compared[compared["slice"] == part.name]
+        sections.append(
+            Section(
+                part,
+                drawings,
+                _standings(part, results.draws, planned, n_gains),
+                detail.lag_table(part, bands),
+                detail.comparison_table(part, mine),
+                detail.average_table(part, averages),
+                detail.dominated(part, averages),
+            )
+        )
     return sections
+
+
+def _compared(parts: Sequence[Part], draws: pd.DataFrame) -> pd.DataFrame:
+    """Every series beside the first of its slice on the same draws, corrected over all of them."""
+    pairs = [detail.pairs(part, league.levels(part) or [part.reference]) for part in parts]
+    return stats.comparisons(draws, pd.concat(pairs, ignore_index=True))
+
+
+def _league_table(sections: Sequence[Section], compared: pd.DataFrame) -> pd.DataFrame:
+    """All league tables in one, keys first, with the paired comparison of rates."""
+    tables = [
+        one.found.assign(slice=section.part.name, at=one.level)
+        for section in sections
+        for one in section.standings
+    ]
+    if not tables:
+        return pd.DataFrame()
+    found = pd.concat(tables, ignore_index=True)
+    found["at"] = found["at"].astype(np.float64)
+    added = [
+        c
+        for c in map(str, compared)
+        if c.startswith(("shift", "above", "p")) or c in ("at", "slice")
+    ]
+    found = found.merge(
+        compared[[*added, "series"]], on=["slice", "at", "series"], how="left", validate="1:1"
+    )
+    keys = ["slice", "at", "series"]
+    return found[[*keys, *(name for name in found if name not in keys)]]
 
 
 def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
@@ -317,9 +376,8 @@ def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Path) -> Theory | None:
+def _theory(found: pd.DataFrame, folder: Path) -> Theory | None:
     """What theory predicts, if it does of any condition."""
-    found = calibration.calibration(summary, planned)
     if found.empty:
         return None
     figure = figures.calibration_figure(found)
@@ -339,12 +397,12 @@ def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Pat
 
 
 def _standings(
-    part: Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
+    part: Part, draws: pd.DataFrame, planned: Mapping[int, Condition], n_gains: int
 ) -> list[Standings]:
     """League tables of a slice that compares remedies."""
     found = []
     for level in league.levels(part):
-        rows = league.league(part, draws, planned, level)
+        rows = league.league(part, draws, planned, level, n_gains)
         where = "" if level is None else f" at {part.x_label} {part.at(level)}"
         caption = f"Remedies{where}, most steps gained first"
         said = league.sentences(part, rows, level)
@@ -356,11 +414,12 @@ def _figure(
     kind: str,
     part: Part,
     parts: Sequence[Part],
-    results: Results,
-) -> Figure:
-    """One figure of a part."""
+    draws: pd.DataFrame,
+    curves: pd.DataFrame,
+    bands: pd.DataFrame,
+) -> Figure | None:
+    """One figure of a part; None where there is nothing to show."""
     styles = _styles(part, parts)
-    draws = results.draws
     if kind == "rate":
         theory = part.shape.x == "spectral_radius"
         return figures.rate_figure(
@@ -372,7 +431,12 @@ def _figure(
         return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label, draws=draws)
     if kind == "share":
         return figures.share_figure(part.table, styles=styles, x_label=part.x_label)
-    levels = sorted(part.table["x"].dropna().unique())
+    if kind == "events":
+        level = events_level(part)
+        if level is not None and np.isnan(level):
+            return None
+        n_steps = int(part.table["n_steps"].max())
+        return figures.events_figure(detail.incidences(part, level, draws), n_steps=n_steps)
     # One colour for one value in every slice with the same axis.
     same = [p.table["x"].dropna() for p in parts if p.shape.x == part.shape.x]
     scale = sorted(pd.concat(same).unique())
@@ -380,20 +444,25 @@ def _figure(
     if part.shape.levels:
         named = figures.series_styles(part.shape.levels)
         colours = {float(i): named[level].colour for i, level in enumerate(part.shape.levels)}
-    ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
-    chosen = [levels[int(rank)] for rank in ranks] if levels else []
-    shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = results.curves(shown["condition"])
+    shown = _shown(part)
     return figures.decay_figure(
         shown,
-        stats.profile_bands(curves),
+        bands,
         curves,
-        levels=chosen,
+        levels=sorted(shown["x"].dropna().unique()),
         level_colour=colours,
         styles=styles,
         x_label=part.x_label,
         eps=part.eps,
     )
+
+
+def _shown(part: Part) -> pd.DataFrame:
+    """Rows whose decay is drawn: all, or those at a few values of the axis."""
+    levels = sorted(part.table["x"].dropna().unique())
+    ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
+    chosen = [levels[int(rank)] for rank in ranks] if levels else []
+    return part.table if not chosen else part.table[part.table["x"].isin(chosen)]
 
 
 def _styles(part: Part, parts: Sequence[Part]) -> dict[str, figures.Style]:

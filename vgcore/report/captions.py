@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vgcore.figures import N_BEHIND
-from vgcore.report.part import Part
+from vgcore.report.part import Part, events_level
 from vgcore.report.words import (
     fraction,
     horizon_text,
@@ -38,7 +38,7 @@ class Caption:
 
 
 def caption(kind: str, part: Part) -> Caption:
-    """Words of a figure of `kind`: rate, decay, phase, horizon or share."""
+    """Words of a figure of `kind`: rate, decay, phase, horizon, share or events."""
     size = f"{sample_size(part.table)} draws a condition"
     against = f" against {part.x_label}" if part.shape.x else ""
     level = f"{100 * LEVEL:.0f} %"
@@ -83,6 +83,18 @@ def caption(kind: str, part: Part) -> Caption:
             "exploding. An empty cell was not measured.",
             f"Map of the regime of {names}{against}: {tally} of {len(part.table)} conditions.",
         )
+    if kind == "events":
+        inverse_eps = inverse(part.eps)
+        return Caption(
+            "Which comes first, vanishing or exploding",
+            f"Share of draws whose norm has fallen to {eps} (from below) or grown to {inverse_eps} "
+            f"times its size (from above) by each lag, whichever came first: Aalen-Johansen "
+            f"cumulative incidence with pointwise {level} intervals; {size}.{_where_of(part)}",
+            "At each lag the three parts add up to all draws. White at the right end are the draws "
+            "that did neither within T.",
+            f"Cumulative incidence of vanishing and exploding over lag for {names}."
+            f"{_where_of(part)}",
+        )
     if kind == "horizon":
         return Caption(
             f"Memory horizon{against}",
@@ -101,6 +113,11 @@ def caption(kind: str, part: Part) -> Caption:
         "on the draw.",
         f"Share of growing draws{against} for {names}. {_alt_values(part, 'growing')}",
     )
+
+
+def _where_of(part: Part) -> str:
+    level = events_level(part)
+    return "" if level is None else f" At {part.x_label} {part.at(level)}."
 
 
 def _behind(part: Part) -> int:

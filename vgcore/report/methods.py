@@ -56,7 +56,8 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
         "Every interval covers the variation from draw to draw: weights, inputs, initial state and "
         "loss direction together. It does not cover other sizes, other inputs or trained networks. "
         f"All are {level} intervals for one number; they do not hold jointly unless said. Those of "
-        "the steps gained hold together within one league table (Bonferroni over its remedies).",
+        "the steps gained hold together over all league tables (Bonferroni), so that the best "
+        "remedy may be picked from them.",
         "Rates are medians over draws (quenched: of the logarithm, not of the norm) with "
         "distribution-free order-statistic intervals and Maritz-Jarrett Monte Carlo errors; below "
         "six draws there is no such interval. Horizons are Kaplan-Meier medians with log-log "
@@ -68,7 +69,11 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
         f"interval from {n_resamples} resamples of whole "
         "draws, the same ones at every value, so it does not cover the interpolation. Shifts "
         "between series are Hodges-Lehmann estimates "
-        "with signed-rank intervals on pairs of equal draws. Overlapping intervals are reported as "
+        "with signed-rank intervals on pairs of equal draws; their p-values (signed-rank) are "
+        "corrected by Holm within one table and by Benjamini-Hochberg over all tables of the "
+        "report. The probability of improvement is the share of pairs with the larger rate, ties "
+        "half, with a score interval; against exploding it is the smaller rate that improves. "
+        "Overlapping intervals are reported as "
         "not told apart, which is no proof of equality.",
         f"A condition is stable if its median rate lies within ±ln(1/eps)/T, so that over T steps "
         f"the norm changes by less than a factor {inverse(eps)}; otherwise it is vanishing or "

@@ -78,3 +78,14 @@ class Part:
         if self.reference is None:
             return self.table
         return self.table[self.table["x"] == self.reference]
+
+
+def events_level(part: Part) -> float | None:
+    """Value of the axis where vanishing and exploding compete most; nan where they never do."""
+    rows = part.table.drop_duplicates(["series", "x"])
+    contest = rows[["n_vanish", "n_explode"]].min(axis=1)
+    if contest.max() == 0:
+        return np.nan
+    if part.reference is None:
+        return None
+    return float(contest.groupby(rows["x"]).sum().idxmax())
