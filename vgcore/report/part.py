@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,8 @@ def events_level(part: Part) -> float | None:
     rows = part.table.drop_duplicates(["series", "x"])
     contest = rows[["n_vanish", "n_explode"]].min(axis=1)
     if contest.max() == 0:
-        return np.nan
+        return math.nan
     if part.reference is None:
         return None
-    return float(contest.groupby(rows["x"]).sum().idxmax())
+    sums = contest.groupby(rows["x"]).sum()
+    return float(sums.index[int(sums.argmax())])
