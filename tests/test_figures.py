@@ -99,6 +99,40 @@ def test_more_series_than_styles_still_get_one() -> None:
     assert len(figures.series_styles([f"law {i}" for i in range(30)])) == 30
 
 
+def test_no_two_series_look_alike() -> None:
+    for names in (
+        ["none", "orthogonal", "identity", "critical (own_scale = True)", "gru", "lstm",
+         "lstm (forget_bias = 1)", "lstm (chrono = 1000)", "leaky (leak = 0.3)", "clip_value"],
+        ["lstm (forget_bias = 7)", "lstm (forget_bias = 8)", "lstm"],
+        [f"law {i}" for i in range(100)],
+    ):  # fmt: skip
+        assert len(set(figures.series_styles(names).values())) == len(names)
+    looks = list(figures.NAMED.values())
+    remedies = looks[list(figures.NAMED).index("lstm") :]
+    assert len(set(remedies)) == len(remedies)
+
+
+def test_what_theory_predicts_is_shaded_and_its_gaps_are_left(ax: Axes) -> None:
+    table = slice_like(["gaussian", "sparse"])
+    table["rate_theory_low"], table["rate_theory_high"] = -0.3, -0.1
+    table.loc[table["series"] == "sparse", ["rate_theory_low", "rate_theory_high"]] = np.nan
+    table.loc[0, "rate_theory_low"] = np.nan
+    figures.plot_rate(table, ax, styles=figures.series_styles(["gaussian", "sparse"]))
+    dotted = [line for line in ax.get_lines() if line.get_linestyle() == ":"]
+    assert len(dotted) == 2
+    low = np.asarray(dotted[0].get_ydata())
+    assert np.isnan(low[0])
+    assert low[1:].tolist() == [-0.3] * 3
+
+
+def test_single_draws_stand_behind_their_medians(ax: Axes) -> None:
+    table = slice_like(["gaussian"])
+    draws = pd.DataFrame({"condition": np.repeat(range(4), 60), "rate": -0.2})
+    figures.plot_rate(table, ax, styles=figures.series_styles(["gaussian"]), draws=draws)
+    ticks = next(line for line in ax.get_lines() if line.get_marker() == "_")
+    assert len(ticks.get_xdata()) == 4 * figures.N_BEHIND
+
+
 def test_rate_plot_draws_the_medians_of_each_series(ax: Axes) -> None:
     table = slice_like()
     styles = figures.series_styles(["gaussian", "sparse"])

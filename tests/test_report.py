@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +17,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from vgcore import stats
-from vgcore.report import _parts, cite, text, write_report
+from vgcore.report import _conditions, _parts, cite, detail, text, words, write_report
 from vgcore.study.config import Study
 from vgcore.study.plan import conditions_table, slices_table
 
@@ -183,7 +187,7 @@ def test_report_writes_page_markdown_table_and_figures(written: Any) -> None:
     stems = {
         f"{s}-{k}"
         for s in ("initializers", "activations")
-        for k in ("decay", "rate", "phase", "horizon", "share")
+        for k in ("decay", "rate", "phase", "horizon", "share", "events")
     } | {"calibration"}
     for suffix in ("svg", "png"):
         assert {f.stem for f in (written.out / "figures").glob(f"*.{suffix}")} == stems
@@ -209,7 +213,7 @@ def test_every_link_inside_the_page_has_its_target(written: Any) -> None:
 
 def test_every_image_has_words_and_a_sample_size(written: Any) -> None:
     images = written.page.of("img")
-    assert len(images) == 11  # five a slice, and the calibration
+    assert len(images) == 13  # six a slice, and the calibration
     assert all(len(image["alt"] or "") > 30 for image in images)
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", written.html, re.DOTALL)
     assert all("n = 40" in caption and "How to read it" in caption for caption in captions)
@@ -217,7 +221,7 @@ def test_every_image_has_words_and_a_sample_size(written: Any) -> None:
 
 def test_markdown_links_lead_to_files(written: Any) -> None:
     links = re.findall(r"\]\(([^)]+)\)", written.markdown)
-    assert len(links) == 23
+    assert len(links) == 31
     assert all((written.out / link).is_file() for link in links)
 
 
@@ -241,10 +245,10 @@ def test_numbers_in_sentences_are_those_of_the_table(written: Any) -> None:
     )
     assert sentence in written.page.text
     first = rows[(rows["init"] == "gaussian") & (rows["spectral_radius"] == 0.6)].iloc[0]
-    assert f"With gaussian the median rate rises from {text.rate_text(first)}" in written.page.text
+    assert f"With gaussian the median rate rises from {words.rate_text(first)}" in written.page.text
     table = written.html.split('id="conditions"')[1]
     for _, one in rows.iterrows():
-        assert f"<td>{text.rate_text(one)}</td>" in table
+        assert f"<td>{words.rate_text(one)}</td>" in table
 
 
 def test_equal_initializers_are_merged_and_named(written: Any) -> None:
@@ -457,3 +461,90 @@ def test_latex_and_bibtex_are_escaped_and_name_the_version() -> None:
     citation = (Path(__file__).parents[1] / "CITATION.cff").read_text("utf-8")
     assert f'title: "{cite.TITLE}"' in citation
     assert f'name: "{cite.AUTHOR}"' in citation
+
+
+def test_paired_comparisons_are_corrected_within_a_table_and_over_the_report(
+    tmp_path: Path,
+) -> None:
+    laws = {"init": ["gaussian", "sparse", "orthogonal", "identity"], "spectral_radius": [0.9]}
+    others = {"activation": ["tanh", "relu"], "init": ["gaussian", "sparse"]}
+    grids = {"laws": laws, "others": others}
+    slices = [{"name": name, "title": name, "grid": grid} for name, grid in grids.items()]
+    results = simulate(small_study(slice=slices))
+    write_report(results, tmp_path)
+    found = pd.read_csv(tmp_path / "comparisons.csv")
+    assert len(found) >= 4
+    draws = results.draws.set_index("condition")
+    for row in found.to_dict("records"):
+        one, two = (draws.loc[row[name], "rate"].to_numpy() for name in ("condition", "baseline"))
+        assert row["n"] == len(one) == len(two)
+        assert row["above"] == pytest.approx(np.mean(one > two) + np.mean(one == two) / 2)
+        assert row["shift_low"] <= np.median(one - two) <= row["shift_high"]
+        assert row["p"] == pytest.approx(scipy.stats.wilcoxon(one, two).pvalue, rel=0.2, abs=1e-6)
+    for _, family in found.groupby(["slice", "at"], dropna=False):
+        smallest = family["p"].min()
+        assert family["p_holm"].min() == pytest.approx(min(1.0, smallest * len(family)))
+    assert (found["p_bh"] >= found["p"]).all()
+    assert found["p_bh"].max() == pytest.approx(found["p"].max())
+
+
+def test_averages_of_a_few_draws_are_called_so(tmp_path: Path) -> None:
+    results = simulate(one_condition())
+    results.draws["log_norm_end"] = -1.0 + 0.1 * results.draws["rate"]
+    last = results.draws.groupby("condition")["log_norm_end"]
+    table = detail.averages(results.draws, _conditions(results.study))
+    wanted = np.log(np.mean(np.exp(results.draws["log_norm_end"])))
+    assert table["annealed"].iloc[0] == pytest.approx(wanted)
+    assert table["quenched"].iloc[0] == pytest.approx(last.mean().iloc[0])
+    calm = write_report(results, tmp_path / "calm").with_suffix(".md").read_text("utf-8")
+    results.draws.loc[0, "log_norm_end"] = 50.0
+    wild = write_report(results, tmp_path / "wild").with_suffix(".md").read_text("utf-8")
+    warning = "carries more than half of the mean norm"
+    assert warning in wild
+    assert warning not in calm
+
+
+def test_norms_lag_by_lag_are_those_of_the_profiles(written: Any) -> None:
+    part = _parts(written.results, written.summary)[0]
+    bands = stats.profile_bands(written.results.profiles)
+    head, lines = detail.lag_table(part, bands)
+    rows = part.at_reference().drop_duplicates("series")
+    for line, condition in zip(lines, rows["condition"], strict=True):
+        own = written.results.profiles[written.results.profiles["condition"] == condition]
+        for name, cell in zip(head[1:], line[1:], strict=True):
+            logs = own.loc[own["lag"] == int(name.removeprefix("lag ")), "log_norm"]
+            said = cell.split(" [")[0]
+            if re.fullmatch(r"[\d.]+", said):
+                assert float(said) == pytest.approx(np.exp(logs.median()), rel=0.06)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [400, 1000, 1600])
+def test_a_browser_finds_nothing_to_complain_of(written: Any, tmp_path: Path, width: int) -> None:
+    """No message on the console, none too wide, and scripts run: under the page's own policy."""
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="page" style="width:{width}px;height:900px;border:0" '
+        f'srcdoc="{html.escape(written.html)}"></iframe><pre id="said"></pre><script>'
+        "onload = () => { const page = document.getElementById('page').contentDocument;"
+        "said.textContent = JSON.stringify({wide: page.documentElement.scrollWidth,"
+        "buttons: page.querySelectorAll('th button').length,"
+        "sliders: page.querySelectorAll('input[type=range]').length}); };</script>",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+            "--enable-logging=stderr", "--virtual-time-budget=8000",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width + 60},1000",
+            frame.as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    found = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None, done.stderr
+    said = json.loads(html.unescape(found[1]))
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert said["wide"] <= width
+    assert said["buttons"] > 10
+    assert said["sliders"] == 2

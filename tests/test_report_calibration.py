@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from vgcore import figures, theory
-from vgcore.report.calibration import calibration, predicted_rate, sentences, table
+from vgcore.report.calibration import calibration, sentences, table
+from vgcore.report.predictions import carry_rate, predicted_rate, with_theory
 from vgcore.study.config import Condition
 
 
@@ -49,11 +50,53 @@ def test_a_critical_law_stands_at_the_edge():
         {"remedy": "omega"},
         {"remedy": "lstm"},
         {"jacobian": "as_printed"},
-        {"input_variance": "as_drawn"},
     ],
 )
 def test_theory_is_silent_where_it_has_nothing_to_say(factors):
     assert predicted_rate(condition(**factors)) is None
+
+
+def test_pytorchs_own_inputs_and_biases_enter_mean_field():
+    c = condition(cell="elman", init="torch", spectral_radius="as_drawn", input_variance="as_drawn",
+                  n_inputs=32, n_hidden=128)  # fmt: skip
+    low, _ = predicted_rate(c)
+    gain, variance = 3**-0.5, (32 + 2) / (3 * 128)
+    assert low == pytest.approx(
+        float(theory.largest_exponent("tanh", gain, input_variance=variance)), abs=1e-9
+    )
+
+
+def test_gated_cells_have_the_rate_of_their_gate_alone():
+    for cell in ({"name": "lstm", "forget_bias": 1.0}, {"name": "gru", "update_bias": 1.0}):
+        low, high = carry_rate(condition(cell=cell))
+        assert low == high == pytest.approx(np.log(1 / (1 + np.exp(-1.0))))
+    low, high = carry_rate(condition(remedy={"name": "lstm", "chrono": 1000.0}))
+    assert low == pytest.approx(-2 / 1000, rel=0.01)
+    assert high == pytest.approx(-1 / 1000, rel=0.01)
+    assert carry_rate(condition()) is None
+
+
+def test_every_row_says_which_theory_it_has():
+    conditions = dict(
+        enumerate(
+            [
+                condition(spectral_radius=0.8),
+                condition(cell="gru"),
+                condition(init="identity"),
+                condition(activation="linear", spectral_radius=1.1),
+                condition(activation="linear", spectral_radius="as_drawn", n_steps=200),
+            ]
+        )
+    )
+    found = with_theory(pd.DataFrame({"condition": range(5)}), conditions, 1e-3)
+    assert found["theory"].tolist() == ["mean field", "carry", "", "linear", "linear"]
+    assert found["horizon_theory_high"][0] == pytest.approx(np.log(1e-3) / np.log(0.8), rel=1e-5)
+    assert found["growing_theory_low"][[0, 3]].tolist() == [0.0, 1.0]
+    share = 1 - theory.spectral_radius_cdf(1000 ** (1 / 200), 64)
+    assert 0.2 < found["growing_theory_low"][4] == pytest.approx(float(share))
+    columns = [c for c in found if "theory_" in c]
+    assert found.loc[2, columns].isna().all()
+    assert np.isnan(found["growing_theory_low"][1])
 
 
 def summary(*rates, se=0.001):
@@ -100,6 +143,14 @@ def test_a_difference_below_one_over_t_is_none():
     assert found["agrees"].all()
 
 
+def test_rounding_is_no_difference():
+    found = calibration(
+        summary(np.log(0.8) + 1e-15, se=1e-18),
+        {0: condition(activation="linear", spectral_radius=0.8)},
+    )
+    assert found["z"].tolist() == [0.0]
+
+
 def test_the_figure_shows_what_agrees_and_what_does_not():
     planned = {0: condition(spectral_radius=0.8), 1: condition(spectral_radius=1.0)}
     figure = figures.calibration_figure(calibration(summary(-0.25, 0.1), planned))
@@ -107,3 +158,7 @@ def test_the_figure_shows_what_agrees_and_what_does_not():
     faces = {line.get_markerfacecolor() for line in whole.lines if line.get_marker() == "o"}
     assert "white" in faces
     assert len(faces) == 2
+    scores = figure.axes[-1]
+    drawn = np.concatenate([line.get_ydata() for line in scores.lines if len(line.get_xdata())])
+    assert np.abs(drawn).max() > 3
+    assert scores.get_yscale() == "symlog"

@@ -8,7 +8,7 @@ import pytest
 
 from vgcore import stats
 from vgcore.report import league
-from vgcore.report.text import Part
+from vgcore.report.part import Part
 from vgcore.study.config import Condition
 
 N = 40

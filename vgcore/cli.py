@@ -416,7 +416,7 @@ def demo(
     Prints a table and a paragraph, and writes a figure. Takes seconds once kernels are compiled.
     """
     from vgcore import demo as demonstration
-    from vgcore.report.text import horizon_text, rate_text
+    from vgcore.report.words import horizon_text, rate_text
 
     found = demonstration.run(out, n_workers=workers, progress=not as_json)
     if as_json:

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from vgcore import figures, stats
-from vgcore.report.text import fraction, horizon_text, number, rate_text, together
+from vgcore.report.words import fraction, horizon_text, number, rate_text, together
 from vgcore.study import Results, Study, load_study, run_study
 from vgcore.study.files import write_text, write_whole
 from vgcore.study.plan import conditions

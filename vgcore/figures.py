@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -48,24 +49,37 @@ PALETTE = (
     ("#44AA99", "h"),
     ("#888888", "*"),
 )
-RESERVED = {
-    name: place
-    for names in (
-        (
-            ("gaussian", 0),
-            ("uniform", 1),
-            ("orthogonal", 2),
-            ("identity", 3),
-            ("sparse", 4),
-            ("antisymmetric", 5),
-            ("critical", 6),
-        ),
-        (("tanh", 0), ("relu", 2), ("logistic", 3), ("sigmoid", 3), ("linear", 6)),
-        (("rnn", 0), ("lstm", 2), ("gru", 3), ("leaky_rnn", 4), ("deep_net", 5)),
-    )
-    for name, place in names
+NAMED = {
+    **dict.fromkeys(("none", "gaussian", "tanh", "rnn", "elman"), PALETTE[0]),  # nothing done
+    "uniform": PALETTE[1],
+    "orthogonal": PALETTE[2],
+    "identity": PALETTE[3],
+    "sparse": PALETTE[4],
+    "antisymmetric": PALETTE[5],
+    "critical": PALETTE[6],
+    "kaiming_normal": PALETTE[7],
+    "kaiming_uniform": PALETTE[8],
+    "relu": PALETTE[2],
+    "logistic": PALETTE[3],
+    "sigmoid": PALETTE[3],
+    "linear": PALETTE[6],
+    "lstm": PALETTE[9],
+    "gru": PALETTE[10],
+    "lstm (chrono = 1000)": PALETTE[11],
+    "lstm (forget_bias = 1)": ("#882255", "d"),
+    "lstm (forget_bias = 2)": ("#CC79A7", "H"),
+    "lstm (forget_bias = 3)": ("#E69F00", "8"),
+    "leaky": ("#999933", "d"),
+    "deep": ("#E69F00", "h"),
+    "truncation": ("#D55E00", "<"),
+    "omega": ("#009E73", "p"),
+    "orthogonality": ("#CC79A7", ">"),
+    "l2": ("#E69F00", "X"),
+    "clip_norm": ("#56B4E9", "v"),
+    "clip_value": ("#332288", "s"),
+    "clip_delta": ("#000000", "P"),
 }
-"""Places of the palette that well-known levels keep in every study."""
+"""Colour and marker that well-known levels and remedies keep in every figure of every study."""
 
 PHASES = {"vanishing": ("#9CC9E8", "▼"), "stable": ("#F1F1EE", "●"), "exploding": ("#F6B26B", "▲")}
 RC: Any = {  # names and values as matplotlib checks them
@@ -85,9 +99,10 @@ RC: Any = {  # names and values as matplotlib checks them
     "svg.fonttype": "none",  # text stays text: found by search, and a third of the bytes
     "text.parse_math": False,  # a dollar sign in a study is a dollar sign
 }
-MAX_TOGETHER = 8  # more series than this on one axis can no longer be told apart
+MAX_TOGETHER = 7  # more series than this on one axis can no longer be told apart
 _TAG = re.compile(r"<[^>]*>")
 _LONG_NUMBER = re.compile(r"(?<!scale\()(?<![\d.])(\d+\.\d\d)\d{2,}")
+LINEAR_LIKE = ("linear", "mean field")
 N_BEHIND = 50  # draws shown behind a median; more only darken the same cloud
 
 
@@ -115,10 +130,17 @@ def series_styles(names: Sequence[str], *, ordered: bool = False) -> dict[str, S
             name: Style(colour, PALETTE[i % len(PALETTE)][1])
             for i, (name, colour) in enumerate(zip(names, colours, strict=True))
         }
-    taken = {RESERVED[name] for name in names if name in RESERVED}
-    free = cycle([i for i in range(len(PALETTE)) if i not in taken] or [0])
-    places = {name: RESERVED[name] if name in RESERVED else next(free) for name in names}
-    return {name: Style(*PALETTE[place]) for name, place in places.items()}
+    found: dict[str, tuple[str, str]] = {}
+    for name in sorted(names, key=lambda name: name not in NAMED):  # the exact names come first
+        look = NAMED.get(name) or NAMED.get(name.split(" (")[0])
+        if look is not None and look not in found.values():
+            found[name] = look
+    # Every colour with its own marker first, then with those of others.
+    n, used = len(PALETTE), {colour for colour, _ in found.values()}
+    rest = sorted(PALETTE, key=lambda look: look[0] in used)
+    rest += [(PALETTE[i][0], PALETTE[(i + k) % n][1]) for k in range(1, n) for i in range(n)]
+    free = cycle([look for look in rest if look not in found.values()])
+    return {name: Style(*(found.get(name) or next(free))) for name in names}
 
 
 def level_colours(n: int) -> list[str]:
@@ -131,23 +153,33 @@ def level_colours(n: int) -> list[str]:
 
 
 def plot_rate(
-    table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style], theory: bool = False
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    styles: Mapping[str, Style],
+    theory: bool = False,
+    draws: pd.DataFrame | None = None,
 ) -> Axes:
     """Draw the median vanishing rate with its interval against the axis of the slice.
 
     Parameters
     ----------
     table : DataFrame
-        Columns ``series``, ``x``, ``rate``, ``rate_low`` and ``rate_high``.
+        Columns ``series``, ``x``, ``rate``, ``rate_low`` and ``rate_high``; with
+        ``rate_theory_low`` and ``rate_theory_high``, what theory predicts is shaded.
     ax : Axes
         Where to draw.
     styles : mapping
         Style of each series.
     theory : bool
         Add ln(x), the rate of a linear cell of spectral radius x.
+    draws : DataFrame, optional
+        Columns ``condition`` and ``rate`` of single draws, shown behind the medians.
     """
     ax.axhline(0, color="#555555", linewidth=1)
     finite = table.replace([-np.inf, np.inf], np.nan)
+    _behind(table, ax, "rate", styles, draws)
+    _predicted(finite, ax, "rate", styles)
     _series(finite, ax, "rate", styles)
     if theory:
         grid = np.linspace(table["x"].min(), table["x"].max(), 200)
@@ -157,11 +189,17 @@ def plot_rate(
     return ax
 
 
-def plot_horizon(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+def plot_horizon(
+    table: pd.DataFrame,
+    ax: Axes,
+    *,
+    styles: Mapping[str, Style],
+    draws: pd.DataFrame | None = None,
+) -> Axes:
     """Draw the Kaplan-Meier median horizon, open with an arrow where it lies beyond T.
 
     `table` has columns ``series``, ``x``, ``horizon``, ``horizon_low``, ``horizon_high`` and
-    ``n_steps``.
+    ``n_steps``, perhaps ``horizon_theory_low`` and ``_high``; `draws` as in `plot_rate`.
     """
     limit = float(table["n_steps"].max())
     beyond = np.isinf(table["horizon"])
@@ -170,7 +208,12 @@ def plot_horizon(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) 
         horizon_low=np.clip(table["horizon_low"], 1.0, table["n_steps"]),
         horizon_high=np.minimum(table["horizon_high"], table["n_steps"]),
     )
+    for end in ("horizon_theory_low", "horizon_theory_high"):
+        if end in shown:
+            shown[end] = np.minimum(shown[end], shown["n_steps"])  # nan stays nan
     ax.set_yscale("log")
+    _behind(table, ax, "horizon", styles, draws)
+    _predicted(shown, ax, "horizon", styles)
     if table["n_steps"].nunique() == 1:
         ax.axhline(limit, color="#555555", linewidth=1)
         ax.annotate(
@@ -193,7 +236,10 @@ def plot_horizon(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) 
             textcoords="offset points",
             arrowprops={"arrowstyle": "<|-", "color": styles[name].colour, "linewidth": 1},
         )
-    ax.set_ylim(max(0.8, 0.6 * float(shown["horizon_low"].min())), limit * 2.2)
+    lowest = np.floor(np.log10(max(1.0, float(shown["horizon_low"].min()))))
+    decades = 10.0 ** np.arange(lowest, np.log10(limit) + 1e-9)
+    ax.set_ylim(0.8 * decades[0], limit * 2.2)
+    ax.yaxis.set_major_locator(FixedLocator(decades.tolist()))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.set_ylabel("memory horizon (steps)")
     return ax
@@ -202,8 +248,10 @@ def plot_horizon(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) 
 def plot_share(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
     """Draw the share of growing draws with Wilson intervals.
 
-    `table` has columns ``series``, ``x``, ``growing``, ``growing_low`` and ``growing_high``.
+    `table` has columns ``series``, ``x``, ``growing``, ``growing_low`` and ``growing_high``,
+    perhaps ``growing_theory_low`` and ``_high``.
     """
+    _predicted(table, ax, "growing", styles)
     _series(table, ax, "growing", styles)
     ax.set_ylim(-0.04, 1.04)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
@@ -264,6 +312,7 @@ def plot_decay(
     *,
     colours: Mapping[int, str],
     eps: float,
+    theory: Mapping[int, tuple[float, float]] | None = None,
 ) -> Axes:
     """Draw gradient norms over lag: draws behind, median curves with their bands in front.
 
@@ -279,7 +328,10 @@ def plot_decay(
         Colour of each condition to draw.
     eps : float
         Level of the memory horizon, drawn as a line.
+    theory : mapping, optional
+        Ends of the band of rates predicted of a condition, drawn as exp(rate lag).
     """
+    ax.set_rasterization_zorder(2.5)  # one image of all clouds, not one each
     decades = np.log10(1 / eps)
     # One fixed window: curves far below it would flatten everything near the eps line.
     floor = -40.0 * decades
@@ -305,10 +357,51 @@ def plot_decay(
         if np.isfinite(low).all():
             ax.fill_between(lag, low, high, color=colour, alpha=0.25, linewidth=0, zorder=3)
         ax.plot(lag, middle, color=colour, linewidth=1.8, zorder=4)
+        for rate in sorted(set((theory or {}).get(condition, ()))):
+            if np.isfinite(rate):
+                line = np.maximum(rate * lag / np.log(10), floor)
+                ax.plot(lag, line, color=colour, linewidth=1.1, linestyle=":", zorder=3.5)
     ax.axhline(0, color="#555555", linewidth=0.8)
     ax.axhline(-decades, color="#555555", linewidth=1, linestyle=(0, (4, 3)), zorder=5)
     ax.set_xscale("log")
     _decades(ax, decades, bands)
+    return ax
+
+
+def plot_events(incidence: pd.DataFrame, ax: Axes, *, n_steps: int) -> Axes:
+    """Draw the share of draws whose norm has vanished, from below, or exploded, from above, by lag.
+
+    Parameters
+    ----------
+    incidence : DataFrame
+        Output of `vgcore.stats.cumulative_incidence`; the space between is the share with neither.
+    ax : Axes
+        Where to draw.
+    n_steps : int
+        T, the longest lag.
+    """
+    for event, kind in (("vanish", "vanishing"), ("explode", "exploding")):
+        rows = incidence[incidence["event"] == event]
+        if rows.empty:
+            continue
+        lag = np.concatenate([[1.0], rows["time"].to_numpy(dtype=np.float64), [float(n_steps)]])
+        share, low, high = (
+            np.concatenate([[0.0], rows[name], rows[name].iloc[-1:]])
+            for name in ("incidence", "low", "high")
+        )
+        low[0], high[0] = 0.0, high[1] * (lag[1] <= 1)
+        if event == "explode":
+            share, low, high = 1 - share, 1 - high, 1 - low
+        colour = PHASES[kind][0]
+        end = float(event == "explode")
+        ax.fill_between(lag, end, share, step="post", color=colour, linewidth=0, zorder=1)
+        ax.fill_between(lag, low, high, step="post", color="#555555", alpha=0.25, linewidth=0)
+        ax.plot(lag, share, drawstyle="steps-post", color="#444444", linewidth=1.2, zorder=3)
+    ax.set_xscale("log")
+    ax.set_xlim(1, n_steps)
+    ax.set_ylim(0, 1)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return ax
 
 
@@ -370,6 +463,62 @@ def _series(
                 zorder=4,
             )
     _axis(table, ax, styles)
+
+
+def _behind(
+    table: pd.DataFrame,
+    ax: Axes,
+    column: str,
+    styles: Mapping[str, Style],
+    draws: pd.DataFrame | None,
+) -> None:
+    """Draw single draws as light ticks behind their median."""
+    if draws is None:
+        return
+    place = dict(zip(table["condition"], _places(table, styles), strict=True))
+    for name, rows in table.groupby("series", sort=False):
+        mine = draws[draws["condition"].isin(rows["condition"])]
+        mine = mine[mine.groupby("condition").cumcount() < N_BEHIND]
+        y = mine[column].replace([-np.inf, np.inf], np.nan)
+        x = mine["condition"].map(place)
+        ax.plot(
+            x, y, "_", color=styles[str(name)].colour, markersize=6, markeredgewidth=0.6, alpha=0.3,
+            rasterized=True, zorder=1.2,
+        )  # fmt: skip
+
+
+def _predicted(table: pd.DataFrame, ax: Axes, column: str, styles: Mapping[str, Style]) -> None:
+    """Shade the band that theory predicts of each series, grey where it is that of several."""
+    ends = [f"{column}_theory_low", f"{column}_theory_high"]
+    if ends[0] not in table:
+        return
+    place = _places(table, styles)
+    if not _is_number(table):  # a box about each estimate
+        known = table[ends].notna().all(axis=1).to_numpy()
+        half = 0.25 if table["x"].isna().any() else 0.4 / len(styles)
+        for x, name, low, high in zip(place[known], *table.loc[known, ["series", *ends]].T.values):
+            _band(ax, np.array([x - half, x + half]), low, high, styles[name].colour)
+        return
+    shared: dict[bytes, list[str]] = {}
+    bands = {}
+    for name, rows in table.groupby("series", sort=False):
+        if rows[ends].isna().all(axis=None):
+            continue
+        bands[str(name)] = rows[["x", *ends]].to_numpy(dtype=np.float64).T
+        shared.setdefault(bands[str(name)].tobytes(), []).append(str(name))
+    for names in shared.values():
+        colour = styles[names[0]].colour if len(names) == 1 else "#666666"
+        x, low, high = bands[names[0]]
+        _band(ax, x, low, high, colour)
+
+
+def _band(ax: Axes, x: Any, low: Any, high: Any, colour: str) -> None:
+    """A shaded band with dotted edges."""
+    ax.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    for end in (low, high):
+        ax.plot(
+            x, np.broadcast_to(end, x.shape), color=colour, linewidth=1, linestyle=":", zorder=1.5
+        )
 
 
 def _axis(table: pd.DataFrame, ax: Axes, styles: Mapping[str, Style]) -> None:
@@ -434,19 +583,26 @@ def _places(table: pd.DataFrame, styles: Mapping[str, Style]) -> npt.NDArray[np.
 
 @rc_context(RC)
 def rate_figure(
-    table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str, theory: bool = False
+    table: pd.DataFrame,
+    *,
+    styles: Mapping[str, Style],
+    x_label: str,
+    theory: bool = False,
+    draws: pd.DataFrame | None = None,
 ) -> Figure:
     """Vanishing rate of every series; a second panel magnifies the rates near zero."""
     rates = table["rate"].replace([-np.inf, np.inf], np.nan).abs()
     near = 0.12
     zoom = bool(_is_number(table) and rates.max() > 4 * near and (rates < near).sum() > 2)
     groups = _groups(table, styles)
-    figure, grid = _canvas(2 * len(groups) if zoom else len(groups), 2 if zoom else 1, 3.9)
+    figure, grid = _canvas((1 + zoom) * len(groups), min((1 + zoom) * len(groups), 2), 3.9)
     for i, names in enumerate(groups):
         part = table[table["series"].isin(names)]
+        # ln(x) is of cells that multiply by their matrix, not of gates
+        linear = theory and ("theory" not in part or bool(part["theory"].isin(LINEAR_LIKE).any()))
         for j in range(1 + zoom):
             ax = grid[i * (1 + zoom) + j]
-            plot_rate(part, ax, styles=_only(styles, names), theory=theory)
+            plot_rate(part, ax, styles=_only(styles, names), theory=linear, draws=draws)
             ax.set_xlabel(x_label)
             if j:
                 seen = part["x"][rates[part.index] < near]
@@ -456,37 +612,35 @@ def rate_figure(
                 ax.set_ylim(-near, near)
                 ax.set_title(f"the same within ±{near:g}", color="#444444")
                 ax.set_ylabel("")
-    extra = []
+    extra = _keys(table, "rate", draws)
     if theory:
         line = Line2D([], [], color="#555555", linestyle=(0, (4, 3)), label="ln(spectral radius)")
-        extra = [line]
+        extra.append(line)
     _legend(figure, table, _only(styles, table["series"]), extra)
     return figure
 
 
 @rc_context(RC)
-def horizon_figure(table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str) -> Figure:
+def horizon_figure(
+    table: pd.DataFrame,
+    *,
+    styles: Mapping[str, Style],
+    x_label: str,
+    draws: pd.DataFrame | None = None,
+) -> Figure:
     """Memory horizon of every series, censored medians open with an arrow."""
-    extra = []
+    extra = _keys(table, "horizon", draws)
     if np.isinf(table["horizon"]).any():
-        extra = [
-            Line2D(
-                [],
-                [],
-                linestyle="none",
-                marker="o",
-                markerfacecolor="white",
-                markeredgecolor="#444444",
-                label="median beyond T",
-            )
-        ]
-    return _simple_figure(table, plot_horizon, styles, x_label, extra)
+        open_ = Line2D([], [], linestyle="none", marker="o", color="#444444")
+        open_.set(markerfacecolor="white", label="median beyond T")
+        extra.append(open_)
+    return _simple_figure(table, partial(plot_horizon, draws=draws), styles, x_label, extra)
 
 
 @rc_context(RC)
 def share_figure(table: pd.DataFrame, *, styles: Mapping[str, Style], x_label: str) -> Figure:
     """Share of growing draws of every series."""
-    return _simple_figure(table, plot_share, styles, x_label, [])
+    return _simple_figure(table, plot_share, styles, x_label, _keys(table, "growing", None))
 
 
 @rc_context(RC)
@@ -519,6 +673,10 @@ def decay_figure(
     eps: float,
 ) -> Figure:
     """Decay curves: one panel a series and one colour a level, or one panel without an axis."""
+    theory = {}
+    if "rate_theory_low" in table:
+        ends = table[["condition", "rate_theory_low", "rate_theory_high"]]
+        theory = {int(c): (low, high) for c, low, high in ends.itertuples(index=False)}
     if len(levels):
         names = [name for name in styles if name in set(table["series"])]
         n_columns = 2 if len(names) == 4 else min(len(names), 3)
@@ -529,7 +687,7 @@ def decay_figure(
                 int(condition): level_colour[x]
                 for condition, x in zip(part["condition"], part["x"], strict=True)
             }
-            plot_decay(bands, profiles, ax, colours=colours, eps=eps)
+            plot_decay(bands, profiles, ax, colours=colours, eps=eps, theory=theory)
             ax.set_title(name)
         called = dict(zip(table["x"], table["x_name"], strict=True))
         keys = [
@@ -542,7 +700,7 @@ def decay_figure(
         figure, grid = _canvas(1, 1, 3.9)
         conditions = zip(table["condition"], table["series"], strict=True)
         colours = {int(condition): styles[name].colour for condition, name in conditions}
-        plot_decay(bands, profiles, grid[0], colours=colours, eps=eps)
+        plot_decay(bands, profiles, grid[0], colours=colours, eps=eps, theory=theory)
         keys = [
             Line2D([], [], color=styles[name].colour, linewidth=2, label=name)
             for name in dict.fromkeys(table["series"])
@@ -554,9 +712,31 @@ def decay_figure(
             ax.set_xlabel("lag (steps back)")
     figure.supylabel("gradient norm / norm at lag 0", fontsize=10)
     keys.append(Line2D([], [], color="#555555", linestyle=(0, (4, 3)), label=f"eps = {eps:g}"))
+    if any(np.isfinite(ends).any() for ends in theory.values()):
+        keys.append(Line2D([], [], color="#555555", linestyle=":", label="theory"))
     figure.legend(
         handles=keys, title=title, loc="outside lower center", ncols=_columns(figure, keys)
     )
+    return figure
+
+
+@rc_context(RC)
+def events_figure(incidences: Mapping[str, pd.DataFrame], *, n_steps: int) -> Figure:
+    """Vanishing and exploding as competing events: one panel a series."""
+    n_columns = 2 if len(incidences) == 4 else min(len(incidences), 3)
+    figure, grid = _canvas(len(incidences), n_columns, 2.1, width=3.0, share=True)
+    for ax, (name, incidence) in zip(grid, incidences.items(), strict=True):
+        plot_events(incidence, ax, n_steps=n_steps)
+        ax.set_title(name)
+        if ax in grid[-n_columns:]:
+            ax.set_xlabel("lag (steps back)")
+    figure.supylabel("share of draws", fontsize=10)
+    keys = [
+        Patch(facecolor=PHASES["exploding"][0], label="exploded first"),
+        Patch(facecolor="white", edgecolor="#999999", label="neither yet"),
+        Patch(facecolor=PHASES["vanishing"][0], label="vanished first"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -569,7 +749,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
         # The canvases are used directly: `savefig` draws everything twice, to find its size first.
-        figure.set_dpi(130)
+        figure.set_dpi(112)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba()))
@@ -577,10 +757,12 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
         figure.set_layout_engine("none")
         written = io.StringIO()
         FigureCanvasSVG(figure).print_svg(written, metadata={"Date": None, "Creator": None})
-    # 64 colours take a quarter of the bytes of true colour, hundredths of a point half of
-    # matplotlib's millionths; neither shows.
+    # 256 colours take half of the bytes of true colour, tenths of a point half of matplotlib's
+    # millionths; neither shows.
     small = io.BytesIO()
-    image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    image.convert("RGB").quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True
+    )
     write_whole(png, small.getvalue())
     # Inside tags only: between them stand the numbers that a reader sees.
     shorter = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), written.getvalue())
@@ -594,7 +776,7 @@ def _simple_figure(
     plot: Any,
     styles: Mapping[str, Style],
     x_label: str,
-    extra: list[Line2D],
+    extra: list[Any],
 ) -> Figure:
     """One panel for each group of series, with one legend."""
     groups = _groups(table, styles)
@@ -606,6 +788,17 @@ def _simple_figure(
     return figure
 
 
+def _keys(table: pd.DataFrame, column: str, draws: pd.DataFrame | None) -> list[Any]:
+    """Entries of the legend for the band of theory and for single draws, where they are drawn."""
+    keys: list[Any] = []
+    if f"{column}_theory_low" in table and table[f"{column}_theory_low"].notna().any():
+        keys.append(Patch(facecolor="#DDDDDD", edgecolor="#555555", linestyle=":", label="theory"))
+    if draws is not None:
+        tick = Line2D([], [], linestyle="none", marker="_", color="#999999", label="single draws")
+        keys.append(tick)
+    return keys
+
+
 def _groups(table: pd.DataFrame, styles: Mapping[str, Style]) -> list[list[str]]:
     """Split the series over panels once one panel would be crowded."""
     names = [name for name in styles if name in set(table["series"])]
@@ -614,7 +807,7 @@ def _groups(table: pd.DataFrame, styles: Mapping[str, Style]) -> list[list[str]]
         or table["x"].isna().any()
     ):
         return [names]
-    n_groups = -(-len(names) // (MAX_TOGETHER - 2))
+    n_groups = -(-len(names) // 5)
     size = -(-len(names) // n_groups)
     return [names[i : i + size] for i in range(0, len(names), size)]
 
@@ -644,7 +837,7 @@ def _canvas(
 
 
 def _legend(
-    figure: Figure, table: pd.DataFrame, styles: Mapping[str, Style], extra: list[Line2D]
+    figure: Figure, table: pd.DataFrame, styles: Mapping[str, Style], extra: list[Any]
 ) -> None:
     """Put one legend below the figure; without an axis the ticks already name the series."""
     if table["x"].isna().any() and not extra:
@@ -667,7 +860,7 @@ def _legend(
     )
 
 
-def _columns(figure: Figure, keys: Sequence[Line2D]) -> int:
+def _columns(figure: Figure, keys: Sequence[Any]) -> int:
     """Number of legend columns that fits the width of the figure."""
     longest = max(len(str(key.get_label())) for key in keys)
     return max(1, min(len(keys), int(13 * figure.get_figwidth()) // (longest + 7)))
@@ -708,27 +901,63 @@ def plot_calibration(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Styl
     return ax
 
 
+def plot_z_scores(table: pd.DataFrame, ax: Axes, *, styles: Mapping[str, Style]) -> Axes:
+    """Draw how many standard errors each rate lies beside its band, 0 within it.
+
+    `table` has columns ``activation``, ``predicted_low``, ``predicted_high``, ``z`` and ``agrees``.
+    Within 3 the axis is linear, beyond it logarithmic with fixed decades.
+    """
+    ax.axhspan(-3, 3, color="#EEEEEE", linewidth=0, zorder=0)
+    ax.axhline(0, color="#888888", linewidth=1)
+    for name, style in styles.items():
+        for agrees, rows in table[table["activation"] == name].groupby("agrees"):
+            middle = 0.5 * (rows["predicted_low"] + rows["predicted_high"])
+            ax.plot(
+                middle, rows["z"], style.marker, markersize=4, color=style.colour,
+                markerfacecolor=style.colour if agrees else "white",
+            )  # fmt: skip
+    ax.set_yscale("symlog", linthresh=3)
+    top = 10.0 ** max(2.0, np.ceil(np.log10(max(1.0, float(table["z"].abs().max())))))
+    ticks = [3.0, *10.0 ** np.arange(2.0, np.log10(top) + 1, 2.0)]
+    ax.set_ylim(-1.3 * top, 1.3 * top)
+    ax.yaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0.0, *ticks]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(_whole))
+    ax.set_ylabel("z")
+    return ax
+
+
+def _whole(value: float, _: int) -> str:
+    """Write a whole number, as a power of ten from 100 on."""
+    size = f"{abs(value):g}" if abs(value) < 100 else power(round(np.log10(abs(value))))
+    return ("\N{MINUS SIGN}" if value < 0 else "") + size
+
+
+@rc_context(RC)
 def calibration_figure(table: pd.DataFrame) -> Figure:
-    """Measured against predicted rates: all of them, and those near zero again."""
+    """Measured against predicted rates, with z-scores below: all of them, and those near zero."""
     styles = series_styles(list(dict.fromkeys(table["activation"])))
-    with rc_context(RC):
-        figure, (whole, near) = _canvas(2, 2, 4.2)
-        plot_calibration(table, whole, styles=styles)
-        middle = 0.5 * (table["predicted_low"] + table["predicted_high"])
-        inner = table[(middle.abs() < 0.15) & (table["rate"].abs() < 0.15)]
-        if inner.empty:
-            near.remove()
-        else:
-            plot_calibration(inner, near, styles=_only(styles, set(inner["activation"])))
-            near.set_title("near zero")
-        keys = [
-            Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=name)
-            for name, style in styles.items()
-        ]
-        beside = Line2D([], [], linestyle="", marker="o", color="#555555", markerfacecolor="white")
-        beside.set_label("open: beside the band")
-        keys.append(beside)
-        figure.legend(
-            handles=keys, loc="outside lower center", ncols=_columns(figure, keys), fontsize=9
-        )
+    middle = 0.5 * (table["predicted_low"] + table["predicted_high"])
+    near = table[(middle.abs() < 0.15) & (table["rate"].abs() < 0.15)]
+    shown = [table] if near.empty else [table, near]
+    figure = Figure(figsize=(4.6 * len(shown), 6.4), layout="constrained")
+    grid = figure.subplots(2, len(shown), squeeze=False, sharex="col", height_ratios=[2.2, 1])
+    for part, (rates, scores) in zip(shown, grid.T, strict=True):
+        mine = _only(styles, part["activation"])
+        plot_calibration(part, rates, styles=mine)
+        plot_z_scores(part, scores, styles=mine)
+        scores.set_xlabel(rates.get_xlabel())
+        rates.set_xlabel("")
+    if len(shown) > 1:
+        grid[0, 1].set_title("near zero")
+    keys = [
+        Line2D([], [], linestyle="", marker=style.marker, color=style.colour, label=name)
+        for name, style in styles.items()
+    ]
+    beside = Line2D([], [], linestyle="", marker="o", color="#555555", markerfacecolor="white")
+    beside.set_label("open: beside the band")
+    keys.append(beside)
+    figure.legend(
+        handles=keys, loc="outside lower center", ncols=_columns(figure, keys), fontsize=9
+    )
     return figure

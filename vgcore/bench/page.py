@@ -16,7 +16,7 @@ from vgcore.bench.limits import DTYPES
 from vgcore.bench.operations import SIZES
 from vgcore.bench.record import Run
 from vgcore.report import Drawing
-from vgcore.report.text import Caption
+from vgcore.report.captions import Caption
 
 Lines = list[tuple[str, ...]]
 Table = tuple[Sequence[str], Lines]

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,23 @@ import numpy as np
 import pandas as pd
 
 from vgcore import figures, stats
-from vgcore.report import calibration, cite, league, text, verdict
+from vgcore.report import (
+    calibration,
+    captions,
+    cite,
+    detail,
+    league,
+    methods,
+    predictions,
+    tables,
+    text,
+    verdict,
+    words,
+)  # fmt: skip
+from vgcore.report.part import Part, events_level
+from vgcore.report.tables import Table
 from vgcore.study import sequential
-from vgcore.study.config import SIZES, Condition
+from vgcore.study.config import SIZES, Condition, Study
 from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
 
@@ -28,7 +42,7 @@ if TYPE_CHECKING:
 
     from vgcore.study.store import Results
 
-KINDS = ("decay", "rate", "phase", "horizon", "share")
+KINDS = ("decay", "rate", "phase", "horizon", "share", "events")
 N_RESAMPLES = 1000
 N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
 WIDE = 8.0  # inches; wider figures take the whole width of the page
@@ -44,7 +58,7 @@ class Drawing:
     wide: bool
     svg: Path
     png: Path
-    words: text.Caption
+    words: captions.Caption
 
     @property
     def data_uri(self) -> str:
@@ -61,7 +75,7 @@ class Standings:
     """A league table of remedies, with its caption and what it says."""
 
     caption: str
-    table: league.Table
+    table: Table
     sentences: list[str]
     level: float | None
     found: pd.DataFrame
@@ -72,7 +86,7 @@ class Theory:
     """Measured rates beside predicted ones."""
 
     sentences: list[str]
-    table: league.Table
+    table: Table
     drawing: Drawing
 
 
@@ -80,9 +94,13 @@ class Theory:
 class Section:
     """Everything a template shows of one slice."""
 
-    part: text.Part
+    part: Part
     drawings: list[Drawing]
     standings: list[Standings]
+    norms: Table
+    comparisons: Table
+    averages: Table
+    warning: str
 
 
 def write_report(results: Results, out: str | Path) -> Path:
@@ -124,26 +142,35 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    write_text(out / "summary.csv", summary.to_csv(index=False))
-
     parts = _parts(results, summary.drop(columns="slices"))
-    planned = {one.index: one.condition for one in conditions(study)}
-    sections = _sections(parts, results, planned, out / "figures")
-    files = ["summary.csv"]
-    standings = [
-        one.found.assign(slice=section.part.name, at=one.level)
+    planned = _conditions(study)
+    compared = _compared(parts, draws)
+    averages = detail.averages(draws, planned)
+    sections = _sections(parts, results, planned, compared, averages, out / "figures")
+    predicted = calibration.calibration(summary, planned)
+    found = {
+        "summary.csv": summary,
+        "league.csv": _league_table(sections, compared),
+        "comparisons.csv": compared.drop(columns="family"),
+        "averages.csv": averages,
+        "theory.csv": predicted,
+    }
+    files = [name for name, table in found.items() if len(table)]
+    for name in files:
+        write_text(out / name, found[name].to_csv(index=False))
+    latex = [
+        cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
         for section in sections
         for one in section.standings
     ]
-    if standings:
-        league_table = pd.concat(standings, ignore_index=True)
-        for name in ("series", "at", "slice"):  # the keys of the table stand first
-            league_table.insert(0, name, league_table.pop(name))
-        write_text(out / "league.csv", league_table.to_csv(index=False))
-        files.append("league.csv")
+    if len(predicted):
+        caption = "Measured rates beside what theory predicts"
+        theory_table = cite.latex_table(caption, calibration.table(predicted), long=True)
+        write_text(out / "theory.tex", theory_table + "\n")
+        files.append("theory.tex")
     factors = [str(f) for f in results.conditions if f != "condition"]
     varying = [f for f in factors if results.conditions[f].map(stats.level_key).nunique() > 1]
-    script = (Path(__file__).parent / "sort.js.j2").read_text("utf-8")
+    script = (Path(__file__).parent / "page.js.j2").read_text("utf-8")
     content = {
         "study": study,
         "title": study.title or study.name,
@@ -153,30 +180,28 @@ def write_report(results: Results, out: str | Path) -> Path:
             parts,
             [(s.part, one.level, one.found) for s in sections for one in s.standings],
         ),
-        "measured": text.measured(study, len(summary), text.sample_size(summary), N_RESAMPLES),
+        "measured": methods.measured(study, len(summary), words.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
-        "incomplete": text.incomplete(_planned(results), _found(results)),
-        "theory": _theory(summary, planned, out / "figures"),
+        "incomplete": methods.incomplete(_planned(results), _found(results)),
+        "theory": _theory(predicted, out / "figures"),
         "n_conditions": len(summary),
-        "sample_size": text.sample_size(summary),
-        "summary": text.summary_rows(summary, varying),
+        "sample_size": words.sample_size(summary),
+        "summary": tables.summary_rows(summary, varying),
         "methods": [
-            *text.methods(eps, study.measure.rate_window, N_RESAMPLES),
+            *methods.methods(eps, study.measure.rate_window, N_RESAMPLES),
             *sequential.sentences(study, draws),
         ],
-        "provenance": text.provenance(results.manifest),
+        "provenance": methods.provenance(results.manifest),
         "bibtex": cite.bibtex(results.manifest),
-        "latex": [
-            cite.latex_table(f"{section.part.title}. {one.caption}", one.table)
-            for section in sections
-            for one in section.standings
-        ],
+        "latex": latex,
         "command": results.manifest.get("command", ""),
         "files": files,
         "script": markupsafe.Markup(script),
         # the page's policy lets this script run and no other, whatever a study's texts say
         "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "level": f"{100 * stats.LEVEL:.0f} %",
         "text": text,
+        "tables": tables,
     }
     page, templates = out / "report.html", environment()
     write_text(page, templates.get_template("template.html.j2").render(content))
@@ -185,9 +210,10 @@ def write_report(results: Results, out: str | Path) -> Path:
     return page
 
 
-def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
+def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
     """Facts of every slice that has draws, in the order of the study."""
     parts = []
+    known = _conditions(results.study)
     for part in results.study.slices:
         wanted = results.slices.loc[results.slices["slice"] == part.name, "condition"]
         planned = results.conditions[results.conditions["condition"].isin(wanted)]
@@ -199,11 +225,12 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
         # Conditions are numbered by first appearance in the whole study; quantities ascend.
         numeric = [f for f in shape.series if pd.api.types.is_numeric_dtype(planned[f])]
         rows = rows.sort_values([*numeric, "condition"])
-        names = text.series_names(rows, shape.series)
+        names = words.series_names(rows, shape.series)
         table, members = stats.slice_table(rows, names, shape, results.draws)
+        table = predictions.with_theory(table, known, results.study.measure.eps)
         vary = {shape.x, *shape.series, "condition"}
         parts.append(
-            text.Part(
+            Part(
                 name=part.name,
                 title=part.title or part.name,
                 table=table,
@@ -217,6 +244,11 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[text.Part]:
             )
         )
     return parts
+
+
+def _conditions(study: Study) -> dict[int, Condition]:
+    """The condition of each number."""
+    return {one.index: one.condition for one in conditions(study)}
 
 
 def _reference(table: pd.DataFrame, shape: stats.Layout) -> float | None:
@@ -268,23 +300,71 @@ def _shifts(
 
 
 def _sections(
-    parts: Sequence[text.Part],
+    parts: Sequence[Part],
     results: Results,
     planned: Mapping[int, Condition],
+    compared: pd.DataFrame,
+    averages: pd.DataFrame,
     folder: Path,
 ) -> list[Section]:
-    """Draw the figures of every part."""
+    """Draw the figures of every part, and make its tables."""
     sections = []
+    n_gains = sum(max(len(part.names) - 1, 0) * len(league.levels(part)) for part in parts)
     for part in parts:
         drawings = []
+        shown = _shown(part)
+        curves = results.curves(pd.concat([shown["condition"], part.at_reference()["condition"]]))
+        bands = stats.profile_bands(curves)
         for kind in KINDS:
             name = f"{part.name}-{kind}"
-            figure = _figure(kind, part, parts, results.curves)
+            figure = _figure(kind, part, parts, results.draws, curves, bands)
+            if figure is None:
+                continue
             wide = figure.get_figwidth() > WIDE
             svg, png = figures.save(figure, folder, name)
-            drawings.append(Drawing(name, kind, wide, svg, png, text.caption(kind, part)))
-        sections.append(Section(part, drawings, _standings(part, results.draws, planned)))
+            drawings.append(Drawing(name, kind, wide, svg, png, captions.caption(kind, part)))
+        mine = compared[compared["slice"] == part.name]
+        sections.append(
+            Section(
+                part,
+                drawings,
+                _standings(part, results.draws, planned, n_gains),
+                detail.lag_table(part, bands),
+                detail.comparison_table(part, mine),
+                detail.average_table(part, averages),
+                detail.dominated(part, averages),
+            )
+        )
     return sections
+
+
+def _compared(parts: Sequence[Part], draws: pd.DataFrame) -> pd.DataFrame:
+    """Every series beside the first of its slice on the same draws, corrected over all of them."""
+    pairs = [detail.pairs(part, league.levels(part) or [part.reference]) for part in parts]
+    return stats.comparisons(draws, pd.concat(pairs, ignore_index=True))
+
+
+def _league_table(sections: Sequence[Section], compared: pd.DataFrame) -> pd.DataFrame:
+    """All league tables in one, keys first, with the paired comparison of rates."""
+    tables = [
+        one.found.assign(slice=section.part.name, at=one.level)
+        for section in sections
+        for one in section.standings
+    ]
+    if not tables:
+        return pd.DataFrame()
+    found = pd.concat(tables, ignore_index=True)
+    found["at"] = found["at"].astype(np.float64)
+    added = [
+        c
+        for c in map(str, compared)
+        if c.startswith(("shift", "above", "p")) or c in ("at", "slice")
+    ]
+    found = found.merge(
+        compared[[*added, "series"]], on=["slice", "at", "series"], how="left", validate="1:1"
+    )
+    keys = ["slice", "at", "series"]
+    return found[[*keys, *(name for name in found if name not in keys)]]
 
 
 def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
@@ -296,34 +376,33 @@ def _answer(sections: Sequence[Section]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _theory(summary: pd.DataFrame, planned: Mapping[int, Condition], folder: Path) -> Theory | None:
+def _theory(found: pd.DataFrame, folder: Path) -> Theory | None:
     """What theory predicts, if it does of any condition."""
-    found = calibration.calibration(summary, planned)
     if found.empty:
         return None
     figure = figures.calibration_figure(found)
     svg, png = figures.save(figure, folder, "calibration")
-    words = text.Caption(
+    caption = captions.Caption(
         "Measured against predicted rates",
         "Median rate of each condition with its interval against the band that theory predicts; "
-        f"{len(found)} conditions, {text.sample_size(found)} draws each.",
+        f"{len(found)} conditions, {words.sample_size(found)} draws each.",
         "On the line, measured and predicted are equal. Horizontal bars are the band of the "
         "prediction, which shrinks as N grows; open markers lie beside it by more than 3 standard "
-        "errors and 1/T.",
+        "errors and 1/T. Below, by how many standard errors (z; linear up to 3, then logarithmic).",
         f"Measured against predicted rates of {len(found)} conditions; "
         f"{int(found['agrees'].sum())} agree.",
     )
-    drawing = Drawing("calibration", "calibration", True, svg, png, words)
+    drawing = Drawing("calibration", "calibration", True, svg, png, caption)
     return Theory(calibration.sentences(found), calibration.table(found), drawing)
 
 
 def _standings(
-    part: text.Part, draws: pd.DataFrame, planned: Mapping[int, Condition]
+    part: Part, draws: pd.DataFrame, planned: Mapping[int, Condition], n_gains: int
 ) -> list[Standings]:
     """League tables of a slice that compares remedies."""
     found = []
     for level in league.levels(part):
-        rows = league.league(part, draws, planned, level)
+        rows = league.league(part, draws, planned, level, n_gains)
         where = "" if level is None else f" at {part.x_label} {part.at(level)}"
         caption = f"Remedies{where}, most steps gained first"
         said = league.sentences(part, rows, level)
@@ -333,22 +412,31 @@ def _standings(
 
 def _figure(
     kind: str,
-    part: text.Part,
-    parts: Sequence[text.Part],
-    profiles: Callable[[pd.Series[int]], pd.DataFrame],
-) -> Figure:
-    """One figure of a part."""
+    part: Part,
+    parts: Sequence[Part],
+    draws: pd.DataFrame,
+    curves: pd.DataFrame,
+    bands: pd.DataFrame,
+) -> Figure | None:
+    """One figure of a part; None where there is nothing to show."""
     styles = _styles(part, parts)
     if kind == "rate":
         theory = part.shape.x == "spectral_radius"
-        return figures.rate_figure(part.table, styles=styles, x_label=part.x_label, theory=theory)
+        return figures.rate_figure(
+            part.table, styles=styles, x_label=part.x_label, theory=theory, draws=draws
+        )
     if kind == "phase":
         return figures.phase_figure(part.table, x_label=part.x_label)
     if kind == "horizon":
-        return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label)
+        return figures.horizon_figure(part.table, styles=styles, x_label=part.x_label, draws=draws)
     if kind == "share":
         return figures.share_figure(part.table, styles=styles, x_label=part.x_label)
-    levels = sorted(part.table["x"].dropna().unique())
+    if kind == "events":
+        level = events_level(part)
+        if level is not None and np.isnan(level):
+            return None
+        n_steps = int(part.table["n_steps"].max())
+        return figures.events_figure(detail.incidences(part, level, draws), n_steps=n_steps)
     # One colour for one value in every slice with the same axis.
     same = [p.table["x"].dropna() for p in parts if p.shape.x == part.shape.x]
     scale = sorted(pd.concat(same).unique())
@@ -356,15 +444,12 @@ def _figure(
     if part.shape.levels:
         named = figures.series_styles(part.shape.levels)
         colours = {float(i): named[level].colour for i, level in enumerate(part.shape.levels)}
-    ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
-    chosen = [levels[int(rank)] for rank in ranks] if levels else []
-    shown = part.table if not chosen else part.table[part.table["x"].isin(chosen)]
-    curves = profiles(shown["condition"])
+    shown = _shown(part)
     return figures.decay_figure(
         shown,
-        stats.profile_bands(curves),
+        bands,
         curves,
-        levels=chosen,
+        levels=sorted(shown["x"].dropna().unique()),
         level_colour=colours,
         styles=styles,
         x_label=part.x_label,
@@ -372,7 +457,15 @@ def _figure(
     )
 
 
-def _styles(part: text.Part, parts: Sequence[text.Part]) -> dict[str, figures.Style]:
+def _shown(part: Part) -> pd.DataFrame:
+    """Rows whose decay is drawn: all, or those at a few values of the axis."""
+    levels = sorted(part.table["x"].dropna().unique())
+    ranks = np.unique(np.linspace(0, len(levels) - 1, min(N_LEVELS, len(levels))).round())
+    chosen = [levels[int(rank)] for rank in ranks] if levels else []
+    return part.table if not chosen else part.table[part.table["x"].isin(chosen)]
+
+
+def _styles(part: Part, parts: Sequence[Part]) -> dict[str, figures.Style]:
     """Styles of the series of a part, the same in every part whose series name the same factors."""
     same = [p for p in parts if p.shape.series == part.shape.series]
     names = list(dict.fromkeys(name for p in same for name in p.names))

@@ -1,85 +1,21 @@
-"""Measured rates beside what theory predicts, and in words where they part.
-
-Mean field (Poole et al. 2016; Schoenholz et al. 2017) gives the rate of a wide network whose
-weights are independent of its slopes: half the logarithm of chi_1 at the gain g. A finite matrix of
-that gain has a larger spectral radius rho, and where slopes hardly vary in time it is rho that a
-step multiplies by. So the prediction is a band: from mean field at g (slopes that vary freely) to
-ln(rho / g) above it (constant slopes). It shrinks to a line as N grows.
-"""
+"""Measured rates beside what theory predicts, and in words where they part."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vgcore import theory
-from vgcore.initializers import INITIALIZERS
-from vgcore.report.text import Row, number, rate_text
-from vgcore.study.config import FACTORS, Condition
+from vgcore.report.predictions import predicted_rate
+from vgcore.report.tables import Table
+from vgcore.report.words import Row, number, rate_text
+from vgcore.study.config import Condition
 
-CIRCULAR = (
-    "gaussian", "uniform", "xavier_normal", "xavier_uniform", "kaiming_normal", "kaiming_uniform",
-    "lecun_normal", "sparse", "torch", "critical",
-)  # fmt: skip
-"""Laws of independent entries: the circular law holds, and mean field."""
-CELLS = ("rnn", "elman")
-SAME_RATE = ("none", "clip_norm", "clip_value")
-"""Remedies that leave the rate of the condition as it is."""
+ROUNDING = 1e-12  # nats a step; what both sides are computed to
 RESOLVED = 3.0
 """A difference of more standard errors than this is one."""
-
-
-def predicted_rate(condition: Condition) -> tuple[float, float] | None:
-    """Ends of the band that theory gives for the vanishing rate, nats a step; None without one.
-
-    For a linear network both are ln rho, which is exact. For laws of independent entries and for
-    orthogonal ones they are described above; for an orthogonal matrix rho is g.
-
-    Examples
-    --------
-    >>> from vgcore.report.calibration import predicted_rate
-    >>> from vgcore.study.config import Condition
-    >>> low, high = predicted_rate(Condition(spectral_radius=0.9, input_variance=0.01))
-    >>> round(low, 4), round(high, 4)
-    (-0.1889, -0.1348)
-    """
-    c = condition.treated
-    known = c.init in (*CIRCULAR, "orthogonal") or c.activation == "linear"
-    if c.cell.name not in CELLS or c.jacobian != "exact" or c.input_variance is None or not known:
-        return None
-    if c.remedy.name not in SAME_RATE and not c.remedy.factors():
-        return None
-    excess = 0.0  # ln of rho / g
-    if c.init in CIRCULAR:
-        excess = float(theory.expected_log_spectral_radius(c.n_hidden))
-    if c.spectral_radius is not None:
-        log_radius = float(np.log(c.spectral_radius))
-    elif c.init in (*CIRCULAR, "orthogonal"):
-        log_radius = float(np.log(_gain(c))) + excess
-    else:
-        return None
-    if c.activation == "linear":
-        return log_radius, log_radius
-    low = _mean_field(c.activation, float(np.exp(log_radius - excess)), c.input_variance)
-    return low, low + excess
-
-
-def _gain(c: Condition) -> float:
-    """The gain of a condition that is not scaled to a radius."""
-    if c.gain is not None:
-        return c.gain
-    found = INITIALIZERS[c.init]
-    taken = {name: getattr(c, name) for name in found.parameters if name in FACTORS}
-    return float(found.gain(**{**found.parameters, **taken, **dict(c.law)}))
-
-
-@cache
-def _mean_field(activation: str, gain: float, input_variance: float) -> float:
-    return float(theory.largest_exponent(activation, gain, input_variance=input_variance))
 
 
 def calibration(summary: pd.DataFrame, conditions: Mapping[int, Condition]) -> pd.DataFrame:
@@ -110,6 +46,8 @@ def calibration(summary: pd.DataFrame, conditions: Mapping[int, Condition]) -> p
             continue
         low, high = band
         difference = float(row["rate"] - np.clip(row["rate"], low, high))
+        if abs(difference) < ROUNDING:
+            difference = 0.0
         z = difference / row["rate_se"] if difference and row["rate_se"] > 0 else 0.0
         # within 1/T a step, the norm after T steps is off by less than a factor e
         agrees = abs(difference) < 1 / c.n_steps or abs(z) < RESOLVED
@@ -167,7 +105,7 @@ def _where(row: Row) -> str:
     )
 
 
-def table(found: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def table(found: pd.DataFrame) -> Table:
     """Head and rows of the table of conditions that theory speaks of."""
     head = ["condition", "measured rate", "predicted", "difference", "z", "agrees"]
     lines = [

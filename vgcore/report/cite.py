@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgcore.report.league import Table
+from vgcore.report.tables import Table
 
 TITLE = "vgcore: vanishing and exploding gradients in recurrent networks, measured"
 AUTHOR = "The vgcore developers"
@@ -36,21 +36,15 @@ def latex(value: object) -> str:
     return "".join(_LATEX.get(c, c) for c in " ".join(str(value).split()))
 
 
-def latex_table(caption: str, table: Table) -> str:
-    """A table of a report in LaTeX; needs the package booktabs."""
+def latex_table(caption: str, table: Table, *, long: bool = False) -> str:
+    """A table of a report in LaTeX; needs the package booktabs, over pages longtable too."""
     head, lines = table
+    columns = f"{{{'l' * len(head)}}}"
     rows = [" & ".join(map(latex, line)) + r" \\" for line in lines]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{latex(caption)}}}",
-            rf"\begin{{tabular}}{{{'l' * len(head)}}}",
-            r"\toprule",
-            " & ".join(map(latex, head)) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
+    above = [r"\toprule", " & ".join(map(latex, head)) + r" \\", r"\midrule"]
+    title = rf"\caption{{{latex(caption)}}}"
+    if long:
+        start = [rf"\begin{{longtable}}{columns}", title + r" \\", *above, r"\endhead"]
+        return "\n".join([*start, *rows, r"\bottomrule", r"\end{longtable}"])
+    start = [r"\begin{table}", title, rf"\begin{{tabular}}{columns}", *above]
+    return "\n".join([*start, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"])

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from vgcore import stats
-from vgcore.report.text import Part, Row, fraction, horizon_text, interval, number, together
+from vgcore.report.part import Part
+from vgcore.report.tables import Table
+from vgcore.report.words import Row, fraction, horizon_text, interval, number, together
 from vgcore.study.config import SIZES, Condition
-
-Table = tuple[list[str], list[list[str]]]
 
 
 def levels(part: Part) -> list[float | None]:
@@ -29,7 +29,11 @@ def levels(part: Part) -> list[float | None]:
 
 
 def league(
-    part: Part, draws: pd.DataFrame, conditions: Mapping[int, Condition], level: float | None
+    part: Part,
+    draws: pd.DataFrame,
+    conditions: Mapping[int, Condition],
+    level: float | None,
+    n_comparisons: int | None = None,
 ) -> pd.DataFrame:
     """One row a series of a slice, most steps gained first.
 
@@ -43,14 +47,15 @@ def league(
         The condition of each number.
     level
         Value of the axis, None without an axis.
+    n_comparisons
+        Number of gains whose intervals hold together, by Bonferroni; those of this table if None.
 
     Returns
     -------
     DataFrame
         Rows of `part.table` at that value, with columns ``against``; ``gained``, ``gained_low``
         and ``gained_high`` (mean steps of horizon more than the first series has on the same draws,
-        nan where none are shared; the intervals of a table hold together, by Bonferroni over its
-        remedies); ``explode`` and its interval (share of draws whose norm grows to
+        nan where none are shared); ``explode`` and its interval (share of draws whose norm grows to
         1/eps before it falls to eps); ``cosine`` and ``kept`` (medians: of the gradient with that
         before the remedy, and ratio of their norms); ``cost`` (multiplications of a training step,
         in units of those of the first series).
@@ -58,7 +63,7 @@ def league(
     table = part.table if level is None else part.table[part.table["x"] == level]
     table = table.drop_duplicates("series")
     baseline = conditions[int(table["condition"].iloc[0])]
-    confidence = 1 - (1 - stats.LEVEL) / max(len(table) - 1, 1)
+    confidence = 1 - (1 - stats.LEVEL) / max(n_comparisons or len(table) - 1, 1)
     rows: list[dict[Any, Any]] = []
     for row in table.to_dict("records"):
         own = conditions[int(row["condition"])]

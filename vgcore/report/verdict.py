@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from vgcore.report.league import explode_text, gained_text
-from vgcore.report.text import Part, root_of, root_text, sample_size, together, zero_crossing
+from vgcore.report.part import Part
+from vgcore.report.text import root_of, root_text, zero_crossing
+from vgcore.report.words import sample_size, together
 from vgcore.stats import LEVEL
 
 Standing = tuple[Part, float | None, pd.DataFrame]  # a league table, with where it was made
@@ -68,8 +70,9 @@ def regimes(summary: pd.DataFrame) -> str:
 
 
 def onset(parts: Sequence[Part]) -> str:
-    """Where on its axis the median rate changes sign: the first slice by radius that knows."""
+    """Where on its axis the median rate changes sign, by the slice with most values of it."""
     axes = [part for part in parts if part.shape.x in ("spectral_radius", "gain")]
+    axes.sort(key=lambda part: -len(part.rows(part.names[0])))  # stable: the first of equal ones
     for part in axes:
         root, rows = root_of(part, part.names[0]), part.rows(part.names[0])
         if root is not None:
@@ -163,12 +166,13 @@ def _calmed(standings: Sequence[Standing], calmer: Sequence[dict[Any, Any]]) -> 
 
 
 def _confidence(standings: Sequence[Standing]) -> str:
-    n_tables = len(standings)
-    tables = "its league table" if n_tables == 1 else f"each of the {n_tables} league tables"
+    n_gains = sum(len(_others(part, found)) for part, _, found in standings)
+    tables = "the league table" if len(standings) == 1 else f"all {len(standings)} league tables"
     size = sample_size(pd.concat([found for _, _, found in standings]))
     return (
         f"Steps gained are means of differences on the same draws ({size}); their intervals hold "
-        f"together with {100 * LEVEL:.0f} % within {tables} (Bonferroni). They cover the variation "
+        f"together with {100 * LEVEL:.0f} % over {tables} (Bonferroni over {n_gains}), so that the "
+        "best may be picked from them. They cover the variation "
         "between draws, not other sizes, inputs or trained networks. Steps are counted up to the "
         "longest lag measured: a memory that outlasts it buys at least that many."
     )
