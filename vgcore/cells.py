@@ -11,7 +11,7 @@ from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
 from vgcore.draws import normal_block, uniform_block
-from vgcore.initializers import draw_weights, scaled_block
+from vgcore.initializers import INITIALIZERS, draw_weights, scaled_block
 from vgcore.streams import Purpose, Seed, Streams
 
 
@@ -371,6 +371,7 @@ def _drive(
 
 def drive_variance(init: str, input_variance: float | None) -> float | None:
     """The input variance that is meant; None for PyTorch's law of input weights and biases."""
+    checks.choice("init", init, INITIALIZERS)
     if input_variance is None:
         return None if init == "torch" else 1.0
     return checks.number("input_variance", input_variance, least=0.0)
@@ -390,6 +391,8 @@ def drive_block(
     """
     n_inputs = checks.integer("n_inputs", n_inputs)
     height = n_blocks * n_hidden
+    n_draws = draws.stop - draws.start
+    checks.room("n_draws, n_hidden, n_inputs", (n_draws, height, max(n_inputs, 1)))
     W_in = biases = None
     if input_variance is None:
         bound = n_hidden**-0.5
@@ -417,7 +420,11 @@ def recurrent_blocks(
     """Independent matrices, n_blocks a draw; the first is that of `draw_weights`."""
     n_draws = checks.integer("n_draws", n_draws, least=1)
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
-    out = np.empty((n_draws, n_blocks, n_hidden, n_hidden), checks.dtype("dtype", dtype))
+    shape = n_draws, n_blocks, n_hidden, n_hidden
+    names = "n_draws, blocks or layers, n_hidden, n_hidden"
+    to = checks.dtype("dtype", dtype)
+    checks.room(names, shape, to.itemsize)
+    out = np.empty(shape, to)
     for block in range(n_blocks):
         draws = block_draws(block, range(n_draws))
         out[:, block] = scaled_block(

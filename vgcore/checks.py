@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import operator
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_LARGEST = 2**53  # a sum of such numbers is still one of 64 bits
 
 
 def suggestion(name: object, valid: Iterable[str]) -> str:
@@ -28,6 +32,13 @@ def choice(argument: str, value: object, valid: Iterable[str]) -> str:
     return value
 
 
+def flag(argument: str, value: object) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{argument}: found {value!r}, expected True or False")
+    return bool(value)
+
+
 def integer(argument: str, value: object, *, least: int = 0, most: int | None = None) -> int:
     """Return `value` as an int within [least, most]."""
     expected = f"an integer of at least {least}" + ("" if most is None else f" and at most {most}")
@@ -39,7 +50,33 @@ def integer(argument: str, value: object, *, least: int = 0, most: int | None = 
         raise TypeError(f"{argument}: found {value!r}, expected {expected}") from None
     if number < least or (most is not None and number > most):
         raise ValueError(f"{argument}: found {number}, expected {expected}")
+    if number > _LARGEST:
+        raise ValueError(f"{argument}: found {number}, expected at most {_LARGEST}")
     return number
+
+
+@functools.cache
+def _memory() -> float:
+    """Bytes of memory that this machine has; infinity where it does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return math.inf
+
+
+def room(names: str, shape: tuple[int, ...], itemsize: int = 8) -> None:
+    """Refuse an array of this shape, axes `names`, that all memory of the machine does not hold.
+
+    To be asked before anything is made: an array that is larger than what is left is found out
+    by the system when it is filled, which ends the process.
+    """
+    n_bytes = itemsize * math.prod(shape)
+    if n_bytes > _memory():
+        raise ValueError(
+            f"{names}: found {' x '.join(map(str, shape))}, which takes {n_bytes / 2**30:,.3g} GiB "
+            f"of the {_memory() / 2**30:.3g} GiB of memory here; choose a smaller one, or work on "
+            "some draws at a time"
+        )
 
 
 def number(
@@ -89,21 +126,31 @@ def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def real_array(argument: str, value: object) -> npt.NDArray[Any]:
-    """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
+def _array(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return `value` as an array of whatever dtype."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{argument}: found a masked array, expected a plain one; fill the mask")
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{argument}: not a rectangular array ({error})") from None
+    except Exception as error:  # a tensor with a gradient, on a GPU, or of a dtype NumPy lacks
+        raise TypeError(
+            f"{argument}: found {type(value).__name__}, of which NumPy makes no array ({error})"
+        ) from None
+
+
+def real_array(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
+    array = _array(argument, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{argument}: found dtype {array.dtype}, expected real numbers; convert it with "
             "np.asarray(..., dtype=np.float64)"
         )
-    if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        array = array.astype(np.float64)
+    single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # in either byte order
+    with np.errstate(over="ignore"):  # of a long double; refused below
+        array = array.astype(np.float32 if single else np.float64, copy=False)
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -186,9 +233,14 @@ def numbers(
 
 def integers(argument: str, value: object, *, least: int = 0) -> npt.NDArray[np.int64]:
     """Return `value` as an int64 array of numbers of at least `least`."""
-    array = np.asarray(value)
+    array = _array(argument, value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{argument}: found dtype {array.dtype}, expected whole numbers")
-    if (array < least).any():
-        raise ValueError(f"{argument}: found {array.min()}, expected numbers of at least {least}")
+    if array.size and (array.min() < least or array.max() > _LARGEST):
+        found, limit = (
+            (array.min(), f"least {least}")
+            if array.min() < least
+            else (array.max(), f"most {_LARGEST}")
+        )
+        raise ValueError(f"{argument}: found {found}, expected numbers of at {limit}")
     return array.astype(np.int64)

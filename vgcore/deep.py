@@ -67,7 +67,7 @@ class DeepNet(Cell):
         self.dtype = self.W.dtype
         self.W_in = None
         self.activation = find_activation(activation).name
-        self.residual = bool(residual)
+        self.residual = checks.flag("residual", residual)
         if bias is None:
             self.bias = np.zeros(self.W.shape[:3], self.dtype)
         else:

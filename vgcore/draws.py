@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vgcore import checks
 from vgcore._typing import Array
 from vgcore.kernels.normals import _normal_batch, _uniform_batch
 from vgcore.parallel import over_draws
@@ -42,7 +43,7 @@ class Draws:
         self._key, self._salt = map(np.uint64, streams.key)
         self._address = streams.address(purpose, draws.start)
         self._taken = 0
-        self.n_draws = len(draws)
+        self.n_draws = draws.stop - draws.start
         self._n_threads = n_threads
 
     def normal(self, *shape: int) -> Array:
@@ -54,6 +55,7 @@ class Draws:
         return self._take(_uniform_batch, shape)
 
     def _take(self, batch: Callable[..., None], shape: tuple[int, ...]) -> Array:
+        checks.room("random numbers of n_draws, ...", (self.n_draws, *shape))
         out = np.empty((self.n_draws, math.prod(shape)))
         place = np.uint64(self._taken)
         self._taken += -(-out.shape[1] // 2)  # two numbers of each counter

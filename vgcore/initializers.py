@@ -284,6 +284,7 @@ def sample_block(
     """Matrices of gain 1 at some addresses of `streams`, (len(draws), N, N) float64."""
     found = INITIALIZERS[checks.choice("init", init, INITIALIZERS)]
     n_hidden = checks.integer("n_hidden", n_hidden, least=1)
+    checks.room("n_draws, n_hidden, n_hidden", (draws.stop - draws.start, n_hidden, n_hidden))
     parameters = _parameters(found, law)
     found.gain(**parameters)  # finds fault with what only the gain depends on
     return found.sample(Draws(streams, Purpose.WEIGHTS, draws, n_threads), n_hidden, **parameters)
@@ -304,7 +305,7 @@ def scale_factors(
     """
     if spectral_radius is None or radius is None:
         own_gain = INITIALIZERS[init].gain(**_parameters(INITIALIZERS[init], law))
-        return np.full(len(draws), own_gain if gain is None else gain)
+        return np.full(len(draws), own_gain if gain is None else float(gain))
     if not radius.all():
         draw = draws[int(np.argmin(radius))]
         raise ValueError(
@@ -312,7 +313,7 @@ def scale_factors(
             f"n_hidden={n_hidden} has spectral radius 0, so no factor gives it another; scale by "
             "gain instead"
         )
-    return spectral_radius / radius
+    return float(spectral_radius) / radius
 
 
 def _parameters(found: Initializer, law: Mapping[str, Any]) -> dict[str, Any]:

@@ -490,6 +490,9 @@ def gradient_profile(
         )
     if isinstance(cell, DeepNet):
         burn_in = cell.layers_before(n_steps, burn_in)
+    checks.room("n_steps, n_state", (n_steps, cell.n_state))
+    lags = cell.n_draws, n_trajectories, n_steps + 1
+    checks.room("n_draws, n_trajectories, n_steps + 1", lags, 16)
     streams = Streams.from_rng(rng)
     state = first_states(cell, initial_state, streams, n_trajectories)
     gradient = loss_gradients(cell, loss_gradient, streams, n_trajectories)

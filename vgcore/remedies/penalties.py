@@ -188,7 +188,7 @@ def omega(
     """
     return _value(
         cell,
-        OMEGA_SQUARED if squared else OMEGA,
+        OMEGA_SQUARED if checks.flag("squared", squared) else OMEGA,
         n_steps,
         inputs,
         n_trajectories,
@@ -412,6 +412,8 @@ def _descend(
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
+    checks.room("n_steps, n_hidden", (n_steps, cell.n_state))
+    checks.room("n_draws, n_updates + 1", (cell.n_draws, n_updates + 1), 16)
     streams = Streams.from_rng(rng)
     draws = network(
         cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories

@@ -406,6 +406,7 @@ def examples(
         chance, wrong = float(y.var(axis=(0, 1)).mean()), 1.0
     common = (u.shape[1], u.shape[1], y.shape[1], 0)
     tolerance = checks.positive("tolerance", tolerance)
+    mixed = checks.flag("shuffle", shuffle)
     return Task(
         name,
         u.shape[2],
@@ -414,7 +415,7 @@ def examples(
         loss,
         chance,
         wrong,
-        Problem(EXAMPLES, *common, bool(shuffle), entropy, y.shape[1], tolerance, u, y),
+        Problem(EXAMPLES, *common, mixed, entropy, y.shape[1], tolerance, u, y),
         Problem(EXAMPLES, *common, False, entropy, y.shape[1], tolerance, *tested),
     )
 
@@ -469,7 +470,7 @@ def digits(*, permuted: bool = False) -> Task:
     64
     """
     images, labels = _digits()
-    if permuted:
+    if checks.flag("permuted", permuted):
         images = images[:, Streams.from_address(0, "digits").at(Purpose.INPUTS, 0).permutation(64)]
     test = np.arange(len(images)) % 5 == 4
     return examples(
