@@ -190,7 +190,13 @@ def _advice(
         return "Nothing needs a remedy at these settings."
     said = []
     if vanishes and longer:
-        said.append(f"For a longer memory, {longer[0][1]['series']} comes first.")
+        rows = [row for _, row in longer]
+        cheaper = [row for row in rows if row["cost"] < rows[0]["cost"]]
+        cost = cheaper and (
+            f", at {rows[0]['cost']:.3g} times the arithmetic of a step without a remedy; "
+            f"{cheaper[0]['series']} buys the most for less, {cheaper[0]['cost']:.3g} times"
+        )
+        said.append(f"For a longer memory, {rows[0]['series']} comes first{cost or ''}.")
     elif vanishes and standings:
         said.append("No remedy measured is known to lengthen memory.")
     if explodes and calmer:
