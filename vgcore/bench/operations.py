@@ -168,6 +168,20 @@ def _gated_profile(kind: str) -> Callable[[Case], Problem]:
     return make
 
 
+def _leaky_profile(case: Case) -> Problem:
+    cell, state, loss = _network(case)
+    leaky = vg.LeakyRNN(cell.W_rec, leak=peers.LEAK)
+    bias = np.zeros((case.n_draws, case.n_hidden, 1), case.dtype)
+    return _profile(case, leaky, (cell.W_rec, bias), state, loss)
+
+
+def _deep_profile(case: Case) -> Problem:
+    _, state, loss = _network(case)
+    cell = vg.DeepNet.draw(case.n_draws, case.n_steps, case.n_hidden, dtype=case.dtype, rng=1)
+    problem = _profile(case, cell, (cell.W,), state, loss)
+    return problem._replace(constants=())
+
+
 def _lyapunov_exponents(case: Case) -> Problem:
     cell, state, _ = _network(case, gain=1.5)
     state, n = state[:, 0], case.n_hidden
@@ -323,11 +337,11 @@ _ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 
 
 
 def _gated(kind: str, gates: int) -> Operation:
-    """The profile of a gated cell, whose matrix has so many gates."""
+    """The profile of a cell whose matrix has so many gates."""
     name = kind.lower()
     return Operation(
         f"{name}_profile",
-        _gated_profile(kind),
+        _leaky_profile if kind == "leaky" else _gated_profile(kind),
         {
             "numpy": peers.batched_cell("numpy", name),
             "torch": peers.batched_cell("torch", name),
@@ -384,6 +398,28 @@ OPERATIONS = (
     ),
     _gated("LSTM", 4),
     _gated("GRU", 3),
+    _gated("leaky", 1),
+    Operation(
+        "deep_profile",
+        _deep_profile,
+        {
+            **with_one_thread(peers.numpy_deep),
+            "torch": peers.torch_deep,
+            "jax_vmap": peers.jax_deep,
+        },
+        _both(
+            {
+                "smoke": (*_SMALL[:1], Case(9, 3, 6, n_trajectories=3)),
+                "minute": (Case(32, 50, 20),),
+                "full": (Case(16, 1000, 50), Case(64, 100, 50), Case(128, 50, 50)),
+            }
+        ),
+        # every matrix is met once each way
+        flop=lambda case: 2 * case.n_hidden**2 * _vectors(case),
+        loaded=lambda case: _matrix(case) * _vectors(case) / case.n_trajectories,
+        working_set=lambda case: _matrix(case) * case.n_steps,
+        tolerance={"float32": 1e-3, "float64": 1e-9},
+    ),
     Operation(
         "lyapunov_exponents",
         _lyapunov_exponents,

@@ -119,6 +119,9 @@ class Library:
         }[name]
 
 
+LEAK = 0.3
+
+
 def split(x: Any, parts: int) -> list[Any]:
     n = x.shape[-2] // parts
     return [x[..., i * n : (i + 1) * n, :] for i in range(parts)]
@@ -157,7 +160,21 @@ def gru_back(xp: Library, Wt: Any, kept: Any, delta: Any) -> Any:
     return delta * z + xp.matmul(Wt, xp.join([delta * to_r, delta * to_z, delta * to_n]))
 
 
-STEPS = {"lstm": (lstm_step, lstm_back), "gru": (gru_step, gru_back)}
+def leaky_step(xp: Library, W: Any, bias: Any, h: Any) -> tuple[Any, Any]:
+    """The same for leaky tanh units with leak `LEAK`."""
+    new = xp.tanh(xp.matmul(W, h) + bias)
+    return (1 - LEAK) * h + LEAK * new, LEAK * (1 - new * new)
+
+
+def leaky_back(xp: Library, Wt: Any, kept: Any, delta: Any) -> Any:
+    return (1 - LEAK) * delta + xp.matmul(Wt, kept * delta)
+
+
+STEPS = {
+    "lstm": (lstm_step, lstm_back),
+    "gru": (gru_step, gru_back),
+    "leaky": (leaky_step, leaky_back),
+}
 
 
 def batched_cell(library: str, cell: str) -> Callable[..., Any]:
@@ -224,6 +241,77 @@ def jax_cell(over_draws: str, cell: str) -> Callable[..., Any]:
         return np.asarray(compiled(arguments[-1])(*arguments[:-1]))
 
     return profile
+
+
+def numpy_deep(W: Any, x: Any, v: Any) -> Any:
+    """Log gradient norms over the layers of tanh networks by batched matrix products.
+
+    W (draws, layers, N, N); x and v (draws, N, trajectories); out (draws, trajectories, L + 1).
+    """
+    slopes = []
+    for layer in range(W.shape[1]):
+        a = np.tanh(x)
+        slopes.append(1 - a * a)
+        x = np.matmul(W[:, layer], a)
+    norm = np.linalg.norm(v, axis=1, keepdims=True)
+    out, delta = [np.log(norm[:, 0])], v / norm
+    for layer in reversed(range(W.shape[1])):
+        delta = slopes[layer] * np.matmul(W[:, layer].swapaxes(1, 2), delta)
+        norm = np.linalg.norm(delta, axis=1, keepdims=True)
+        out.append(out[-1] + np.log(norm[:, 0]))
+        delta = delta / norm
+    return np.stack(out, axis=-1)
+
+
+def torch_deep(W: Any, x: Any, v: Any) -> Any:
+    """The same with `torch.bmm`."""
+    torch = importlib.import_module("torch")
+    with torch.no_grad():
+        slopes = []
+        for layer in range(W.shape[1]):
+            a = torch.tanh(x)
+            slopes.append(1 - a * a)
+            x = torch.bmm(W[:, layer], a)
+        norm = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+        out, delta = [torch.log(norm[:, 0]).double()], v / norm
+        for layer in reversed(range(W.shape[1])):
+            delta = slopes[layer] * torch.bmm(W[:, layer].transpose(1, 2), delta)
+            norm = torch.linalg.vector_norm(delta, dim=1, keepdim=True)
+            out.append(out[-1] + torch.log(norm[:, 0]))
+            delta = delta / norm
+        return torch.stack(out, dim=-1).numpy()
+
+
+def jax_deep(W: Any, x: Any, v: Any) -> Any:
+    """The same with `lax.scan` over layers and `jax.vmap` over draws."""
+    return np.asarray(_jax_deep()(W, x, v))
+
+
+@functools.cache
+def _jax_deep() -> Callable[..., Any]:
+    jax = importlib.import_module("jax")
+    jnp = jax.numpy
+
+    def one_draw(W: Any, x: Any, v: Any) -> Any:
+        def forward(x: Any, layer: Any) -> Any:
+            a = jnp.tanh(x)
+            return layer @ a, 1 - a * a
+
+        def backward(carry: Any, kept: Any) -> Any:
+            (delta, log), (layer, slope) = carry, kept
+            delta = slope * (layer.T @ delta)
+            norm = jnp.linalg.norm(delta, axis=0)
+            log = log + jnp.log(norm)
+            return (delta / norm, log), log
+
+        _, slopes = jax.lax.scan(forward, x, W)
+        norm = jnp.linalg.norm(v, axis=0)
+        start = jnp.log(norm)
+        _, logs = jax.lax.scan(backward, (v / norm, start), (W, slopes), reverse=True)
+        return jnp.concatenate([start[None], logs[::-1]]).T
+
+    batch: Callable[..., Any] = jax.jit(jax.vmap(one_draw))
+    return batch
 
 
 def numpy_lyapunov(W: Any, x: Any, frame: Any, n_steps: int) -> Any:

@@ -170,6 +170,8 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
     ),
     ("LSTM profile, N = 16 to 128: ≥ 5", _each("lstm_profile", _FEW, 5)),
     ("GRU profile, N = 16 to 128: ≥ 5", _each("gru_profile", _FEW, 5)),
+    ("leaky profile, N = 16 to 128: ≥ 5", _each("leaky_profile", _FEW, 5)),
+    ("deep profile, N = 16 to 128: ≥ 5", _each("deep_profile", (16, 64, 128), 5)),
     ("full Lyapunov spectrum, N = 16 to 128: ≥ 5", _each("lyapunov_exponents", _FEW, 5)),
     ("spectral radius, N = 32 to 128: ≥ 5", _each("spectral_radius", (32, 64, 128), 5)),
     ("training, N = 50, batches of 20, T = 100: ≥ 5", _each("training", (50,), 5, many=True)),
