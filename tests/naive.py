@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy import special
 
@@ -208,30 +210,35 @@ def deep_step(W, b, s, residual, x):
     return W @ s(x) + b + (x if residual else 0)
 
 
-def profile_of_steps(steps, weights, x0, v, n_steps):
-    """Log norms and contributions at each lag, of maps (W, x) -> x and one W for each of them.
+def terms_of_steps(steps, weights, x0, v, limit=np.inf):
+    """Yield dE/dx and the term of dE/dW at each lag, of maps (W, x) -> x and one W for each.
 
     Derivatives are by complex steps: exact to rounding, and no formula of a gradient is needed.
+    Where dE/dx is longer than limit it is scaled down to it, and so goes on; at x0 the term is 0.
     """
     tiny = 1e-200
     states = [np.asarray(x0, float)]
     for step, W in zip(steps, weights, strict=True):
         states.append(step(W, states[-1]))
-    norms, contributions, delta = [], [], np.asarray(v, float)
-    for lag in range(n_steps + 1):
-        k = len(steps) - lag
-        norms.append(np.linalg.norm(delta))
-        if k == 0:
-            contributions.append(0.0)
-            break
-        step, W, x = steps[k - 1], weights[k - 1], states[k - 1]
+    delta = np.asarray(v, float)
+    for step, W, x in list(zip(steps, weights, states, strict=False))[::-1]:
+        norm = np.linalg.norm(delta)
+        delta = delta * (limit / norm) if norm > limit else delta
         term = np.empty_like(W)
         for place in np.ndindex(W.shape):
             moved = W.astype(complex)
             moved[place] += 1j * tiny
             term[place] = delta @ step(moved, x).imag / tiny
-        contributions.append(np.linalg.norm(term))
+        yield delta, term
         moves = 1j * tiny * np.eye(len(x))
         delta = np.array([delta @ step(W, x + move).imag / tiny for move in moves])
+    yield delta, np.zeros(1)
+
+
+def profile_of_steps(steps, weights, x0, v, n_steps):
+    """Log norms and contributions at each lag; arguments as in `terms_of_steps`."""
+    terms = itertools.islice(terms_of_steps(steps, weights, x0, v), n_steps + 1)
+    norms = np.array([[np.linalg.norm(part) for part in pair] for pair in terms])
     with np.errstate(divide="ignore"):
-        return np.log(norms), np.log(contributions)
+        log_norm, log_contribution = np.log(norms).T
+    return log_norm, log_contribution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from test_cell_profiles import KINDS, draw, steps_of, taken
@@ -52,6 +53,21 @@ def test_a_profile_is_a_product_with_the_loss(kind):
     found = vg.gradient_profile(cell, 30, loss_gradient=v, **options)
     expected = log_scale + np.log(np.linalg.norm(P.transpose(0, 2, 1) @ v, axis=1))
     np.testing.assert_allclose(found.log_norm[:, 0, -1], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "n_steps"), [(1, 3), (4, 12), (5, 40)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_singular_values_are_those_of_many_digits(kind, n, n_steps):
+    cell, options, u, x0, burn_in = trajectory(kind, n, n_steps)
+    found = vg.log_singular_values(cell, n_steps, rng=1, **options)
+    for d in range(2):
+        with mpmath.workdps(300):
+            product = mpmath.eye(cell.n_state)
+            for jacobian in jacobians(cell, d, u, x0, burn_in):
+                product = mpmath.matrix(jacobian.tolist()) * product
+            values = mpmath.svd_r(product, compute_uv=False)
+            expected = [float(mpmath.log(value)) for value in values]
+        np.testing.assert_allclose(found[d], sorted(expected, reverse=True), atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +132,8 @@ def test_results_depend_on_neither_threads_nor_place(kind, dtype):
     def run(cell, n_threads):
         options["n_threads"] = n_threads
         exponents = vg.lyapunov_exponents(cell, 40, rng=1, **options)
-        return exponents, *vg.jacobian_product(cell, 40, **options)
+        values = vg.log_singular_values(cell, 40, rng=1, **options)
+        return exponents, values, *vg.jacobian_product(cell, 40, **options)
 
     whole = run(cell, 1)
     for found, expected in zip(run(cell, 2), whole, strict=True):
@@ -125,9 +142,9 @@ def test_results_depend_on_neither_threads_nor_place(kind, dtype):
         assert (found == expected[1:]).all()
 
 
-def test_functions_of_the_vanilla_network_alone_say_so():
+def test_functions_of_some_cells_alone_say_so():
     with pytest.raises(TypeError, match=r"found LSTM; this function is for vgcore\.RNN alone"):
-        vg.log_singular_values(vg.LSTM.draw(1, 3, rng=1), 5)
+        vg.remedies.penalised_descent(vg.LSTM.draw(1, 3, rng=1), "omega", 5, 0.1, n_steps=5)
     with pytest.raises(TypeError, match="expected a cell such as"):
         vg.lyapunov_exponents(3, 5)
     with pytest.raises(ValueError, match="n_steps: found 6"):

@@ -30,8 +30,8 @@ MUTANTS = {
         "_pack(network.W_rec[draw + d], not network.as_printed, rows.backward[d])", "RNN of 20",
     ),
     "transposed W, remedies": (
-        "kernels/unrolled.py", "_copy(network.W_rec[draw, i], W_rec[i])",
-        "_copy(network.W_rec[draw, :, i], W_rec[i])", "truncation: full",
+        "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
+        "_copy(network.W_rec[draw, :, i], unrolled.W_rec[i])", "truncation: full",
     ),
     "transposed W, tangent": (
         "kernels/tangent.py", "_pack(network.W_rec[draw], True, motion.forward)",
@@ -47,7 +47,8 @@ MUTANTS = {
         "kernels/tangent.py", "= source[r, c] * slope[c]", "= source[r, c]", "RNN: exponents",
     ),
     "no derivative, remedies": (
-        "kernels/unrolled.py", "delta[j] *= slope[j]", "delta[j] *= 1.0", "truncation: full",
+        "kernels/unrolled.py", "slope[j] * product[j] + past", "product[j] + past",
+        "truncation: full",
     ),
     "slope of the logistic": (
         "activations.py", "one - w, _fma(-w, w, w)", "one - w, w", "sigmoid: value",
@@ -105,6 +106,10 @@ MUTANTS = {
     ),
     "LSTM with gates i and f swapped": (
         "kernels/lstm.py", "i, f, _, g = gates", "f, i, _, g = gates", "cell LSTM",
+    ),
+    "LSTM unrolled with gates f and g swapped": (
+        "cell_steps.py", "enumerate((to_i, to_f, to_g))", "enumerate((to_i, to_g, to_f))",
+        "LSTM: dE/dW_hh truncated",
     ),
     "GRU that carries back by 1 - z": (
         "kernels/gru.py", "delta[0] = h * z", "delta[0] = h * (1.0 - z)", "cell GRU",

@@ -117,21 +117,36 @@ def test_other_cells_and_laws_take_the_place_of_the_condition_s():
                 np.testing.assert_equal(one, two)
 
 
-def test_truncation_ends_the_gradient_and_tells_what_is_left():
-    draws, logs = measured(remedy={"name": "truncation", "k": 7})
-    _, full = measured()
+@pytest.mark.parametrize("kind", ["rnn", "elman", "lstm", "gru"])
+def test_truncation_ends_the_gradient_and_tells_what_is_left(kind):
+    draws, logs = measured(cell=kind, remedy={"name": "truncation", "k": 7})
+    _, full = measured(cell=kind)
     np.testing.assert_array_equal(logs[:, :7], full[:, :7])
     assert np.isneginf(logs[:, 7:]).all()
     assert (draws["horizon"] <= 7).all()
-    cell, arguments = untreated()
+    cell, arguments = untreated(cell=kind)
     n_steps = arguments.pop("n_steps")
     found = vg.remedies.truncation(cell, n_steps, [7], **arguments)
     np.testing.assert_array_equal(draws["cosine"], found.cosine[:, 0, 0])
     np.testing.assert_allclose(np.exp(draws["log_kept"]), found.norm_ratio[:, 0, 0])
     # a truncation longer than the run leaves everything
-    draws, logs = measured(remedy={"name": "truncation", "k": 1000})
+    draws, logs = measured(cell=kind, remedy={"name": "truncation", "k": 1000})
     np.testing.assert_array_equal(logs[:, :-1], full[:, :-1])
     np.testing.assert_allclose(draws["cosine"], 1.0)
+
+
+@pytest.mark.parametrize("kind", ["leaky", "lstm", "gru"])
+def test_clipping_reaches_cells_with_gates(kind):
+    draws, logs = measured(cell=kind, remedy={"name": "clip_norm", "threshold": 1e-3})
+    cell, arguments = untreated(cell=kind)
+    n_steps = arguments.pop("n_steps")
+    found = vg.remedies.clipping(cell, n_steps, 1e-3, **arguments)
+    assert (found.outcome == "clipped").any()
+    np.testing.assert_array_equal(draws["cosine"], found.cosine[:, 0])
+    kept = (found.log_clipped_norm - found.log_norm)[:, 0]
+    np.testing.assert_allclose(draws["log_kept"], kept)
+    _, full = measured(cell=kind)
+    np.testing.assert_allclose(logs - full, np.broadcast_to(kept[:, None], logs.shape), atol=1e-12)
 
 
 @pytest.mark.parametrize("by", ["norm", "value"])
@@ -197,7 +212,7 @@ def test_every_remedy_has_a_sentence_a_cost_and_a_way_back():
         assert found.against in ("", "vanishing", "exploding")
         assert find_remedy(found.plain) == found
         assert 0 < found.step_cost(64, 1000) < 10
-        assert found.flop(64, 1000) >= 0
+        assert found.flop(CELLS["rnn"](), 64, 1000) >= 0
     assert set(names()) >= {*REMEDIES, *INITIALIZERS, *(set(CELLS) - {"rnn"})}
 
 

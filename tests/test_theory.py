@@ -421,6 +421,11 @@ def test_newmans_exponents_in_closed_form():
     close(theory.gaussian_exponents(2), [0.5 * psi[1], 0.5 * psi[0]], rtol=1e-14)
     close(theory.gaussian_exponents(2, [1.0, 3.0])[1], np.log(3) + theory.gaussian_exponents(2))
     close(theory.gaussian_critical_gain(32), 1.0159, atol=5e-5, rtol=0)
+    several = theory.gaussian_exponents([1, 3], [[1.0], [2.0], [0.5]])
+    assert several.shape == (3, 2, 3)
+    assert np.isnan(several[:, 0, 1:]).all()
+    close(several[1, 0, 0], theory.gaussian_exponents(1, 2.0)[0], rtol=1e-15)
+    close(several[2, 1], theory.gaussian_exponents(3, 0.5), rtol=1e-15)
     close(theory.gaussian_exponents(32, theory.gaussian_critical_gain(32))[0], 0.0, atol=1e-14)
     n = 2000
     triangle = theory.lyapunov_spectrum("linear", 1.0).exponent((np.arange(n) + 0.5) / n)

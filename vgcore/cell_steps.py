@@ -18,6 +18,7 @@ from vgcore.kernels.gru import _gru_forward, _gru_jacobian
 from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_quarters
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
 from vgcore.kernels.rnn import _copy, _pack
+from vgcore.kernels.unrolled import Unrolled, _unroll_back, new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 
 CHUNK = 16  # steps whose Jacobians are held at a time
@@ -30,8 +31,8 @@ class Walk:
     ----------
     cell
         Any cell but an `RNN`.
-    inputs : ndarray, shape (draws or 1, times or 1, n_inputs)
-    initial_state : ndarray, shape (draws or 1, n_state)
+    inputs : ndarray, shape (draws or 1, [trajectories or 1,] times or 1, n_inputs)
+    initial_state : ndarray, shape (draws or 1, [trajectories or 1,] n_state)
     """
 
     def __init__(self, cell: Cell, inputs: Array, initial_state: Array) -> None:
@@ -43,11 +44,11 @@ class Walk:
         self.jacobians = aligned_zeros((CHUNK, S, padded(S, np.float64)), np.float64)
         self.draw = self.time = self.exponent = 0
 
-    def begin(self, draw: int) -> None:
-        """Go to the initial state of a draw."""
+    def begin(self, draw: int, *trajectory: int) -> None:
+        """Go to the initial state of a draw, or of one of its trajectories if it has several."""
         self.draw, self.time, self.exponent = draw, 0, 0
-        self.inputs = self.given[min(draw, len(self.given) - 1)]
-        self._begin(self.initial_state[min(draw, len(self.initial_state) - 1)])
+        self.inputs = _at(self.given, draw, *trajectory)
+        self._begin(_at(self.initial_state, draw, *trajectory))
 
     def skip(self, n_steps: int) -> None:
         """Go on by some steps."""
@@ -60,6 +61,40 @@ class Walk:
         for t in range(count):
             self._jacobian(t, self.jacobians[t])
         return self.jacobians[:count]
+
+    def new_unrolled(self, n_steps: int) -> Unrolled:
+        """Scratch for `unroll`."""
+        return new_unrolled(self.cell.n_hidden, n_steps, self.n_gates, self.n_states)
+
+    def unroll(self, losses: Array, unrolled: Unrolled) -> None:
+        """Go on to the last step and back; losses (n, n_state) are of the last n states."""
+        n, n_steps = self.cell.n_hidden, len(unrolled.values)
+        kept = np.empty((n_steps, *self._kept().shape))
+        for t in range(n_steps):
+            unrolled.values[t, :n], unrolled.exponents[1, t] = self._hidden()[:n], self.exponent
+            self._go(1)
+            kept[t] = self._kept()
+        W = self.cell.W_rec[self.draw].reshape(self.n_gates, n, n)
+        for g in range(self.n_gates):
+            unrolled.W_rec[g * unrolled.values.shape[1] :][:n, :n] = W[g]
+        self._factors(kept, unrolled.to_gates, unrolled.past)
+        _unroll_back(losses, unrolled)
+
+    n_gates = n_states = 1
+
+    def _hidden(self) -> Array:
+        """What W_rec meets at the next step, times a power of two: the first N numbers."""
+        x: Array = self.scratch[4]
+        return x
+
+    def _kept(self) -> Array:
+        """What the last step keeps for the way back, (factors P,)."""
+        kept: Array = self.scratch[6][1]
+        return kept
+
+    def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
+        """Set A (T, G, S, P) and B (T, S, S, P) of `kernels.unrolled` from what T steps kept."""
+        raise NotImplementedError
 
     def _go(self, count: int) -> None:
         constant = len(self.inputs) == 1
@@ -105,6 +140,14 @@ class _GatedWalk(Walk):
 
 class _LSTMWalk(_GatedWalk):
     order, n_biases, _kernel = LSTM_ORDER, 1, staticmethod(_lstm_forward)
+    n_gates, n_states = 4, 2
+
+    def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
+        h_to_c, to_o, to_i, to_f, to_g, f = _parts(kept, 6)
+        for gate, c in enumerate((to_i, to_f, to_g)):
+            to_gates[:, gate, 0], to_gates[:, gate, 1] = c * h_to_c, c
+        to_gates[:, 3, 0], to_gates[:, 3, 1] = to_o, 0.0
+        past[:, 1, 0], past[:, 1, 1] = h_to_c * f, f
 
     def _jacobian(self, t: int, out: Array) -> None:
         _lstm_jacobian(self.W, self.keep[t + 1], out)
@@ -112,6 +155,12 @@ class _LSTMWalk(_GatedWalk):
 
 class _GRUWalk(_GatedWalk):
     order, n_biases, _kernel = GRU_ORDER, 2, staticmethod(_gru_forward)
+    n_gates = 3
+
+    def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
+        *gates, past[:, 0, 0] = _parts(kept, 4)
+        for gate, factor in enumerate(gates):
+            to_gates[:, gate, 0] = factor
 
     def _jacobian(self, t: int, out: Array) -> None:
         _gru_jacobian(self.W, self.keep[t + 1], out)
@@ -133,6 +182,9 @@ class _LeakyWalk(Walk):
             forward, input_weights, bias, *self.constants, inputs, 0, len(self.W), x, self.exponent,
             vectors, keep[: count + 1], squares[2], exponents[2],
         )  # fmt: skip
+
+    def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
+        to_gates[:, 0, 0], past[:] = kept, 1.0 - self.cell.leak
 
     def _jacobian(self, t: int, out: Array) -> None:
         _leaky_jacobian(self.W, self.constants[-1], self.scratch[6][t + 1], out)
@@ -161,6 +213,19 @@ _WALKS = {LSTM: _LSTMWalk, GRU: _GRUWalk, LeakyRNN: _LeakyWalk, DeepNet: _DeepWa
 def walk(cell: Cell, inputs: Array, initial_state: Array) -> Walk:
     """Return a `Walk` of this kind of cell."""
     return _WALKS[type(cell)](cell, inputs, initial_state)
+
+
+def _at(array: Array, *place: int) -> Array:
+    """A place along the first axes, or the only one where an axis was broadcast."""
+    found: Array = array[
+        tuple(min(i, size - 1) for i, size in zip(place, array.shape, strict=False))
+    ]
+    return found
+
+
+def _parts(kept: Array, count: int) -> Array:
+    """The factors of T steps, (count, T, P)."""
+    return kept.reshape(len(kept), count, -1).swapaxes(0, 1)
 
 
 def _in_float64(cell: Cell) -> Cell:

@@ -12,8 +12,8 @@ from vgcore._typing import Array
 from vgcore.cell_steps import CHUNK, walk
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.kernels.dense import _multiply, _normalise_product
-from vgcore.kernels.jacobian import _product_lane, _singular_values_lane
+from vgcore.kernels.dense import _factor_steps, _multiply, _normalise_product
+from vgcore.kernels.jacobian import _log_values, _product_lane, _singular_values_lane
 from vgcore.kernels.tangent import first_frame, new_frame, new_motion
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import over_draws
@@ -144,7 +144,7 @@ def _multiply_steps(
 
 
 def log_singular_values(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     *,
     inputs: object = None,
@@ -188,7 +188,8 @@ def log_singular_values(
     less of one another. So all are computed twice, from two random first frames, and one whose
     logarithms differ by more than 1e-6 is given as nan. They are the singular values at the
     computed states: a chaotic network magnifies the rounding of its states, whatever is done about
-    that of the product.
+    that of the product. Slopes of saturated units are kept apart in an `RNN` alone; in other cells
+    they are part of a step's Jacobian, and what they leave below 1e-16 of the rest is nan.
 
     Time O(n_draws n_steps N^3).
 
@@ -207,12 +208,23 @@ def log_singular_values(
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     streams = Streams.from_rng(rng)
-    draws = network(cell, burn_in + n_steps, inputs, initial_state, streams)
+    check_cell(cell)
     n = cell.n_state
     starts = [
         first_frame(streams.at(Purpose.TANGENT_FRAME, d).standard_normal((n, n))) for d in range(2)
     ]
     values = np.empty((2, cell.n_draws, n))
+    if not isinstance(cell, RNN):
+        if isinstance(cell, DeepNet):
+            burn_in = cell.layers_before(n_steps, burn_in)
+        given = drive_and_state(cell, burn_in + n_steps, inputs, initial_state, streams)
+        over_draws(
+            partial(_factor_draws, cell, given, burn_in, n_steps, starts, values),
+            cell.n_draws,
+            n_threads,
+        )
+        return _resolved(cell, values)
+    draws = network(cell, burn_in + n_steps, inputs, initial_state, streams)
 
     def work(first: int, stop: int) -> None:
         motion, frame = new_motion(n, draws.inputs), new_frame(n)
@@ -226,8 +238,40 @@ def log_singular_values(
                 )  # fmt: skip
 
     over_draws(work, cell.n_draws, n_threads)
-    refuse_overflow(draws, values[0])
-    refuse_overflow(draws, values[1])
+    return _resolved(cell, values)
+
+
+def _factor_draws(
+    cell: Cell,
+    given: tuple[Array, Array],
+    burn_in: int,
+    n_steps: int,
+    starts: list[Array],
+    values: Array,
+    first: int,
+    stop: int,
+) -> None:
+    """`log_singular_values` of some draws of a cell whose steps are given by their Jacobians."""
+    n, trajectory = cell.n_state, walk(cell, *given)
+    frame, mixing = new_frame(n), np.empty((n, n))
+    R, product = aligned_zeros((2, n, padded(n, np.float64)), np.float64)
+    powers, status = np.empty((2, n), np.int64), np.empty(2, np.int64)
+    for d in range(first, stop):
+        for start, out in zip(starts, values, strict=True):
+            trajectory.begin(d)
+            trajectory.skip(burn_in)
+            frame.rows[0], R[:], powers[:], status[:] = start, np.eye(n, R.shape[1]), 0, (n, 0)
+            for done in range(0, n_steps, CHUNK):
+                steps = trajectory.steps(min(CHUNK, n_steps - done))
+                last = done + CHUNK >= n_steps
+                _factor_steps(steps, last, frame, R, powers, mixing, product, status)
+            _log_values(R[: status[0]], powers[0], out[d])
+
+
+def _resolved(cell: Cell, values: Array) -> npt.NDArray[np.float64]:
+    """Sort two computations (2, n_draws, n) of the same values; nan where they differ."""
+    for once in values:
+        refuse_overflow(cell, once)
     first, second = np.sort(values, axis=-1)[..., ::-1]
     with np.errstate(invalid="ignore"):  # -inf - -inf
         resolved = (first == second) | (np.abs(first - second) <= _RESOLVED)

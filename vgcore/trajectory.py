@@ -79,7 +79,7 @@ def drive_and_state(
     return compact(u), compact(state)
 
 
-def last_losses(cell: RNN, n_trajectories: int, loss_gradient: object, streams: Streams) -> Array:
+def last_losses(cell: Cell, n_trajectories: int, loss_gradient: object, streams: Streams) -> Array:
     """Check dE_T/dx_T, which broadcasts to (n_draws, n_trajectories, n_state); float64.
 
     Where it is None, it is made of the random unit vectors of `gradient_profile`.

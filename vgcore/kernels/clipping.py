@@ -45,7 +45,7 @@ def _clip_values(gradient: Array, exponent: int, threshold: float, out: Array) -
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clip_deltas(unrolled: Unrolled, threshold: float, clipped_norms: Array) -> tuple[int, float]:
-    """Replace the deltas by those of a backward pass that clips each to norm `threshold`.
+    """Replace the gates by those of a backward pass that clips each delta to norm `threshold`.
 
     A step is linear, so a clipped delta has the direction of the one that is not, and is m 2**q
     times it with a factor that never grows with the lag. Returns how many of delta_T ... delta_1
@@ -53,6 +53,7 @@ def _clip_deltas(unrolled: Unrolled, threshold: float, clipped_norms: Array) -> 
     the log norms after it.
     """
     squares, exponents = unrolled.squares[0], unrolled.exponents[0]
+    gate_exponents = unrolled.exponents[2]
     n_steps = squares.size - 1
     power = _exponent(threshold)
     mantissa = np.ldexp(threshold, -power)
@@ -64,11 +65,11 @@ def _clip_deltas(unrolled: Unrolled, threshold: float, clipped_norms: Array) -> 
             m, q = mantissa / norm, power - exponent
             clipped += 1 if t > 0 else 0
         clipped_norms[t] = _log_norm(m * m * squares[t], q + exponent)
-        if squares[t] != 0.0:
-            row = unrolled.deltas[t]
+        if t > 0 and squares[t] != 0.0:
+            row = unrolled.gates[t - 1]
             for j in range(row.size):
                 row[j] *= m
-            exponents[t] = _settle(row, exponent + q)[1]
+            gate_exponents[t - 1] = _settle(row, gate_exponents[t - 1] + q)[1]
     return clipped, largest
 
 
@@ -85,6 +86,7 @@ def _fall(log_norms: Array, log_eps: float) -> int:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _clipping_lane(
     unrolled: Unrolled,
+    n: int,
     by: int,
     threshold: float,
     log_eps: float,
@@ -93,15 +95,15 @@ def _clipping_lane(
     other: Array,
     out: Array,
 ) -> None:
-    """Clip the gradient of a trajectory that has gone through `_unroll` with one loss.
+    """Clip the gradient of a trajectory of n units, unrolled back with one loss.
 
     out: log norm, log norm after clipping, cosine between the two, share that is clipped (of one
     gradient, of its entries, of its steps), log of the largest norm that plain arithmetic would
     meet, steps until the norm of delta is down to eps, and the same after clipping.
-    Scratch: series (2, T + 1), full and other (N, P).
+    Scratch: series (2, T + 1), full and other as W_rec.
     """
     squares, exponents = unrolled.squares, unrolled.exponents
-    n_steps, n = unrolled.values.shape[0], full.shape[0]
+    n_steps, n_gates = unrolled.to_gates.shape[:2]
     log_threshold = _log_one(np.float64(threshold))
     exponent = _gradient(unrolled, full)
     log_norm = _log_norm(_sum_squares(full), exponent)
@@ -109,10 +111,13 @@ def _clipping_lane(
     largest = log_norm if by != BY_DELTA else -np.inf
     for t in range(n_steps + 1):
         series[0, t] = _log_norm(squares[0, t], exponents[0, t])
-        activity = _log_norm(squares[1, t - 1], exponents[1, t - 1]) if t > 0 else -np.inf
+        activity = gate = -np.inf
+        if t > 0:
+            activity = _log_norm(squares[1, t - 1], exponents[1, t - 1])
+            gate = _log_norm(squares[2, t - 1], exponents[2, t - 1])
         largest = max(largest, activity)
         if by != BY_DELTA:
-            largest = max(largest, series[0, t], series[0, t] + activity)
+            largest = max(largest, series[0, t], gate, gate + activity)
     out[0], out[1], out[2], out[3] = log_norm, log_norm, 1.0, 0.0
     out[5] = out[6] = _fall(series[0], log_eps)
     if by == BY_NORM:
@@ -120,9 +125,9 @@ def _clipping_lane(
             out[1], out[3] = log_threshold, 1.0
     elif by == BY_VALUE:
         if _ldexp(_max_abs(full), exponent) > threshold:
-            out[3] = _clip_values(full, exponent, threshold, other) / (n * n)
+            out[3] = _clip_values(full, exponent, threshold, other) / (n_gates * n * n)
             out[1] = log_threshold + _log_norm(_sum_squares(other), 0)
-            out[2] = _cosine(full, other, unrolled.product)
+            out[2] = _cosine(full, other, unrolled.sum)
     else:
         clipped, met = _clip_deltas(unrolled, threshold, series[1])
         largest = max(largest, met)
@@ -131,6 +136,6 @@ def _clipping_lane(
             exponent = _gradient(unrolled, other)
             out[3] = clipped / n_steps
             out[1] = _log_norm(_sum_squares(other), exponent)
-            out[2] = _cosine(full, other, unrolled.product)
+            out[2] = _cosine(full, other, unrolled.sum)
             largest = max(largest, out[1])
     out[4] = largest

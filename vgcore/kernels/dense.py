@@ -11,6 +11,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log, _log_one
+from vgcore.kernels.jacobian import _multiply_factor
 from vgcore.kernels.lyapunov import _accumulate, _rescale
 from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import Frame, _factor_frame, _orthonormalise_frame
@@ -62,6 +63,33 @@ def _multiply(steps: Array, product: Array, scratch: Array) -> int:
             for c in range(product.shape[1]):
                 product[r, c] = scratch[r, c]
     return exponent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _factor_steps(
+    steps: Array,
+    last: bool,
+    frame: Frame,
+    R: Array,
+    powers: Integers,
+    mixing: Array,
+    product: Array,
+    status: Integers,
+) -> None:
+    """Carry a frame along and multiply R by its factors, made orthonormal after the `last` step.
+
+    status holds the rank of the frame and its side. Others as `_multiply_factor`.
+    """
+    for t in range(steps.shape[0]):
+        m, side = status[0], status[1]
+        _matmat(frame.rows[side, :m], steps[t], frame.rows[1 - side, :m])
+        side = status[1] = 1 - side
+        rank = status[0] = _factor_frame(frame, side, m)
+        _multiply_factor(m, rank, frame, R, powers, mixing, product)
+    if last:
+        rank = status[0]
+        _orthonormalise_frame(frame, status[1], rank)
+        _multiply_factor(rank, rank, frame, R, powers, mixing, product)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -151,6 +151,15 @@ def _orthogonalise_rows(R: Array, powers: Integers) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _log_values(R: Array, powers: Integers, out: Array) -> None:
+    """Set out to the log singular values of R, each row times its power of two; -inf beyond."""
+    _orthogonalise_rows(R, powers)
+    out[:] = -np.inf
+    for i in range(R.shape[0]):
+        out[i] = 0.5 * _log_one(_sum_squares(R[i])) + LN2 * powers[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _singular_values_lane(
     network: Network,
     draw: int,
@@ -192,7 +201,4 @@ def _singular_values_lane(
         _multiply_factor(m, rank, frame, R, powers, mixing, product)
     _orthonormalise_frame(frame, side, rank)
     _multiply_factor(rank, rank, frame, R, powers, mixing, product)
-    _orthogonalise_rows(R[:rank], powers[0])
-    out[:] = -np.inf
-    for i in range(rank):
-        out[i] = 0.5 * _log_one(_sum_squares(R[i])) + LN2 * powers[0, i]
+    _log_values(R[:rank], powers[0], out)

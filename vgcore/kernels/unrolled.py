@@ -1,12 +1,18 @@
-"""A vanilla RNN unrolled over one trajectory: all states, all gradients, and dE/dW_rec.
+"""A network unrolled over one trajectory: all that W_rec meets, all gradients, and dE/dW_rec.
 
-With x_t the states after burn-in, t = 0 ... T, and E the sum of losses on states,
+With x_t the states after burn-in, t = 0 ... T, E the sum of losses on states, h_t what W_rec is
+multiplied by at the step from t, and g_t the G N numbers that W_rec h_{t-1} goes to,
 
-    delta_t     = dE/dx_t = dE_t/dx_t + diag(s'(x_t)) W_rec^T delta_{t+1}
-    dE/dW_rec   = sum_t delta_t s(x_{t-1})^T,   t = 1 ... T
+    dE/dg_t    = A_t delta_t
+    delta_t-1  = dE/dx_{t-1} = dE_{t-1}/dx_{t-1} + B_t delta_t + diag(s_t) W_rec^T dE/dg_t
+    dE/dW_rec  = sum_t dE/dg_t h_{t-1}^T,   t = 1 ... T
+
+where A_t, B_t work on units one by one and W_rec^T reaches the first N numbers of a state. In the
+vanilla network h = s(x), A = 1, B = 0 and s_t = s'(x_{t-1}); in the others h is part of the state,
+and s_t is 1.
 
 Every vector and every sum is held as numbers times a power of two, as in `rnn`. P is N padded to
-whole vectors of float64.
+whole vectors of float64, G the number of gates, S that of state variables a unit.
 """
 
 from __future__ import annotations
@@ -30,37 +36,52 @@ NOTHING = -(2**40)
 class Unrolled(NamedTuple):
     """All that one trajectory leaves behind, and the scratch to get it.
 
-    Row t - 1 of `values` is s(x_{t-1}), of `slopes` s'(x_{t-1}); row t of `deltas` is dE/dx_t.
-    `squares` are square norms: (0, t) of deltas, (1, t - 1) of values, in the same scale as the
-    rows, whose powers of two are `exponents`. So the t-th term of the sum takes row t of the one
-    and row t - 1 of the other.
+    Row t - 1 of `values`, `gates` and what else has T rows is of the step to time t, row t of
+    `deltas` is dE/dx_t. `squares` are square norms: (0, t) of deltas, (1, t - 1) of values and
+    (2, t - 1) of gates, in the same scale as the rows, whose powers of two are `exponents`.
     """
 
-    values: Array  # (T, P)
-    slopes: Array  # (T, P)
-    deltas: Array  # (T + 1, P)
-    squares: Array  # (2, T + 1)
-    exponents: Integers  # (2, T + 1)
-    W_rec: Array  # (N, P)
-    rows: Array  # (T + 1, P)
-    vectors: Array  # (3, P)
-    product: Array  # (1,)
+    values: Array  # (T, P): h
+    slopes: Array  # (T, P): s
+    to_gates: Array  # (T, G, S, P): A
+    past: Array  # (T, S, S, P): B
+    deltas: Array  # (T + 1, S P)
+    gates: Array  # (T, G P): dE/dg
+    squares: Array  # (3, T + 1)
+    exponents: Integers  # (3, T + 1)
+    W_rec: Array  # (G P - P + N, P): N rows a gate, each gate but the last padded to P
+    rows: Array  # (T + 1, G P)
+    product: Array  # (T + 1, P)
+    vectors: Array  # (2, S P)
+    zeros: Array  # (P,)
+    sum: Array  # (1,)
 
 
-def new_unrolled(n: int, n_steps: int) -> Unrolled:
-    """Scratch for trajectories of n units over n_steps steps after burn-in."""
+def new_unrolled(n: int, n_steps: int, gates: int = 1, states: int = 1) -> Unrolled:
+    """Scratch for trajectories of n units over n_steps steps after burn-in.
+
+    As it is, it is that of a vanilla network but for what has to be measured.
+    """
     P = padded(n, np.float64)
-    return Unrolled(
+    unrolled = Unrolled(
         values=aligned_zeros((n_steps, P), np.float64),
         slopes=aligned_zeros((n_steps, P), np.float64),
-        deltas=aligned_zeros((n_steps + 1, P), np.float64),
-        squares=np.zeros((2, n_steps + 1)),
-        exponents=np.zeros((2, n_steps + 1), np.int64),
-        W_rec=aligned_zeros((n, P), np.float64),
-        rows=aligned_zeros((n_steps + 1, P), np.float64),
-        vectors=aligned_zeros((3, P), np.float64),
-        product=np.zeros(1),
+        to_gates=aligned_zeros((n_steps, gates, states, P), np.float64),
+        past=aligned_zeros((n_steps, states, states, P), np.float64),
+        deltas=aligned_zeros((n_steps + 1, states * P), np.float64),
+        gates=aligned_zeros((n_steps, gates * P), np.float64),
+        squares=np.zeros((3, n_steps + 1)),
+        exponents=np.zeros((3, n_steps + 1), np.int64),
+        W_rec=aligned_zeros(((gates - 1) * P + n, P), np.float64),
+        rows=aligned_zeros((n_steps + 1, gates * P), np.float64),
+        product=aligned_zeros((n_steps + 1, P), np.float64),
+        vectors=aligned_zeros((2, states * P), np.float64),
+        zeros=aligned_zeros(P, np.float64),
+        sum=np.zeros(1),
     )
+    unrolled.slopes[:] = 1.0
+    unrolled.to_gates[:] = 1.0
+    return unrolled
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -87,6 +108,71 @@ def _add_scaled(
     return exponent
 
 
+@njit(nogil=True, error_model="numpy", inline="always")
+def _to_gates(to_gates: Array, delta: Array, gates: Array) -> None:
+    """Set gates (G P,) to A delta, with A (G, S, P)."""
+    P = to_gates.shape[2]
+    for g in range(to_gates.shape[0]):
+        for j in range(P):
+            gates[g * P + j] = to_gates[g, 0, j] * delta[j]
+        for s in range(1, to_gates.shape[1]):
+            for j in range(P):
+                gates[g * P + j] += to_gates[g, s, j] * delta[s * P + j]
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _to_past(past: Array, slope: Array, product: Array, delta: Array, out: Array) -> None:
+    """Set out (S P,) to B delta and a product (P,) with W_rec^T, times its slopes."""
+    P = slope.size
+    for j in range(P):
+        out[j] = slope[j] * product[j] + past[0, 0, j] * delta[j]
+    for s in range(1, past.shape[0]):
+        for j in range(P):
+            out[s * P + j] = past[s, 0, j] * delta[j]
+    for s in range(past.shape[0]):
+        for r in range(1, past.shape[1]):
+            for j in range(P):
+                out[s * P + j] += past[s, r, j] * delta[r * P + j]
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _place_loss(loss: Array, P: int, out: Array) -> int:
+    """Set out (S P,), padded, to a loss gradient (S N,), settled; return its exponent."""
+    n = loss.size * P // out.size
+    for j in range(loss.size):
+        out[j // n * P + j % n] = loss[j]
+    return _settle(out, 0)[1]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _unroll_back(losses: Array, unrolled: Unrolled) -> None:
+    """Run the backward pass over a trajectory, whose values are settled first.
+
+    losses (n, S N) are dE_t/dx_t of the last n states, n at most T.
+    """
+    values, deltas, gates = unrolled.values, unrolled.deltas, unrolled.gates
+    squares, exponents, product = unrolled.squares, unrolled.exponents, unrolled.product[0]
+    loss, scratch = unrolled.vectors[0], unrolled.vectors[1]
+    n_steps, P = values.shape
+    n_losses = losses.shape[0]
+    for t in range(n_steps):
+        squares[1, t], exponents[1, t] = _settle(values[t], exponents[1, t])
+    exponents[0, n_steps] = _place_loss(losses[n_losses - 1], P, deltas[n_steps])
+    squares[0, n_steps], exponents[0, n_steps] = _settle(deltas[n_steps], exponents[0, n_steps])
+    for t in range(n_steps - 1, -1, -1):
+        delta = deltas[t]
+        _to_gates(unrolled.to_gates[t], deltas[t + 1], gates[t])
+        _vecmat(gates[t], unrolled.W_rec, unrolled.zeros, product)
+        _to_past(unrolled.past[t], unrolled.slopes[t], product, deltas[t + 1], delta)
+        squares[2, t], exponents[2, t] = _settle(gates[t], exponents[0, t + 1])
+        squares[0, t], exponents[0, t] = _settle(delta, exponents[0, t + 1])
+        row = t - 1 - (n_steps - n_losses)  # of the loss at t
+        if row >= 0:
+            loss_exponent = _place_loss(losses[row], P, loss)
+            exponent = _add_scaled(loss, loss_exponent, scratch, delta, exponents[0, t])
+            squares[0, t], exponents[0, t] = _settle(delta, exponent)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _unroll(
     network: Network,
@@ -97,10 +183,9 @@ def _unroll(
     motion: Motion,
     unrolled: Unrolled,
 ) -> None:
-    """Run the forward and the backward pass of one draw and trajectory.
+    """Run the forward and the backward pass of one draw and trajectory of a vanilla network.
 
     Leading axes of inputs and initial_state of the network are (draws or 1, trajectories or 1).
-    losses (n, N) are dE_t/dx_t of the last n states, n at most T.
     """
     inputs, state = network.inputs, network.initial_state
     motion = _place(
@@ -110,77 +195,59 @@ def _unroll(
         state[min(draw, state.shape[0] - 1), min(trajectory, state.shape[1] - 1)],
         motion,
     )
-    values, slopes, deltas = unrolled.values, unrolled.slopes, unrolled.deltas
-    squares, exponents = unrolled.squares, unrolled.exponents
-    W_rec = unrolled.W_rec
-    zeros, loss, scratch = unrolled.vectors[0], unrolled.vectors[1], unrolled.vectors[2]
-    n_steps, n_losses = values.shape[0], losses.shape[0]
-    for i in range(W_rec.shape[0]):
-        _copy(network.W_rec[draw, i], W_rec[i])
+    for i in range(unrolled.W_rec.shape[0]):
+        _copy(network.W_rec[draw, i], unrolled.W_rec[i])
     for _ in range(burn_in):
         _advance(network, motion)
-    for t in range(n_steps):
+    for t in range(unrolled.values.shape[0]):
         _advance(network, motion)
-        _copy(motion.value, values[t])
-        _copy(motion.slope, slopes[t])
-        squares[1, t], exponents[1, t] = _settle(values[t], motion.status[0])
-    _copy(losses[n_losses - 1], deltas[n_steps])
-    squares[0, n_steps], exponents[0, n_steps] = _settle(deltas[n_steps], 0)
-    for t in range(n_steps - 1, -1, -1):
-        delta, slope = deltas[t], slopes[t]
-        _vecmat(deltas[t + 1], W_rec, zeros, delta)
-        for j in range(delta.size):
-            delta[j] *= slope[j]
-        squares[0, t], exponents[0, t] = _settle(delta, exponents[0, t + 1])
-        row = t - 1 - (n_steps - n_losses)  # of the loss at t
-        if row >= 0:
-            _copy(losses[row], loss)
-            loss_exponent = _settle(loss, 0)[1]
-            exponent = _add_scaled(loss, loss_exponent, scratch, delta, exponents[0, t])
-            squares[0, t], exponents[0, t] = _settle(delta, exponent)
+        _copy(motion.value, unrolled.values[t])
+        _copy(motion.slope, unrolled.slopes[t])
+        unrolled.exponents[1, t] = motion.status[0]
+    _unroll_back(losses, unrolled)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _add_terms(
-    deltas: Array,
-    delta_exponents: Integers,
+    gates: Array,
+    gate_exponents: Integers,
     values: Array,
     value_exponents: Integers,
     rows: Array,
     exponent: int,
     out: Array,
 ) -> int:
-    """Add the outer products of rows of deltas and values to out (N, P) 2**exponent.
+    """Add the outer products of rows of gates and values to out (N or more, P) 2**exponent.
 
     Returns the new exponent of out: the largest of any term so far, NOTHING where all are zero.
-    Scratch: rows (n, P).
+    Scratch: rows (n, G P).
     """
-    n = deltas.shape[0]
+    n = gates.shape[0]
     top = exponent
     for r in range(n):
-        top = max(top, delta_exponents[r] + value_exponents[r])
+        top = max(top, gate_exponents[r] + value_exponents[r])
     if top <= NOTHING // 2:
         out[:] = 0.0
         return NOTHING
     if top > exponent:
         _scale_exact(out, exponent - top)
     for r in range(n):
-        _copy(deltas[r], rows[r])
-        _scale_exact(rows[r], delta_exponents[r] + value_exponents[r] - top)
+        _copy(gates[r], rows[r])
+        _scale_exact(rows[r], gate_exponents[r] + value_exponents[r] - top)
     _add_matmat(rows[:n, : out.shape[0]].T, values, out)
     return top
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gradient(unrolled: Unrolled, out: Array) -> int:
-    """Set out (N, P) 2**e to dE/dW_rec and return e; NOTHING where it has no term but zeros."""
+    """Set out, as W_rec, to dE/dW_rec 2**-e and return e; NOTHING where all terms are zeros."""
     out[:] = 0.0
     exponents = unrolled.exponents
     n_steps = unrolled.values.shape[0]
     return int(
         _add_terms(
-            unrolled.deltas[1:],
-            exponents[0, 1:],
+            unrolled.gates,
+            exponents[2, :n_steps],
             unrolled.values,
             exponents[1, :n_steps],
             unrolled.rows,

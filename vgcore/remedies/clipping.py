@@ -9,16 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vgcore import checks
-from vgcore._typing import Integers
-from vgcore.cells import RNN
+from vgcore._typing import Array, Integers
+from vgcore.cells import Cell
 from vgcore.kernels.clipping import BY_DELTA, BY_NORM, BY_VALUE, _clipping_lane
-from vgcore.kernels.tangent import new_motion
-from vgcore.kernels.unrolled import _unroll, new_unrolled
-from vgcore.kernels.vectors import aligned_zeros, padded
-from vgcore.parallel import over_draws
+from vgcore.kernels.unrolled import Unrolled
+from vgcore.kernels.vectors import aligned_zeros
+from vgcore.remedies.unrolling import over_trajectories, unroller
 from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
-from vgcore.trajectory import last_losses, network
+from vgcore.trajectory import last_losses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +50,7 @@ class Clipping:
     cosine : ndarray of float64
         Between the two; 1 where nothing is clipped, nan where the norm is inf.
     clipped_share : ndarray of float64
-        Share clipped: 0 or 1 by norm, of the N^2 entries by value, of the steps by delta.
+        Share clipped: 0 or 1 by norm, of the entries of W_rec by value, of the steps by delta.
     steps_gained : ndarray of int
         Memory horizon with clipping less that without, in steps, for the norm of dE_T/dx relative
         to lag 0 to fall to `eps`. Never above 0.
@@ -111,7 +110,7 @@ class Clipping:
 
 
 def clipping(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     threshold: float,
     *,
@@ -136,10 +135,10 @@ def clipping(
     Parameters
     ----------
     cell
-        Networks, one a draw.
+        Networks, one a draw; any but a `DeepNet`, whose layers share no weights.
     n_steps
-        Steps the gradient goes back, at least 1: the terms delta_t s(x_{t-1})^T of the last n_steps
-        states add up to it.
+        Steps the gradient goes back, at least 1: the terms of the last n_steps states add up to it,
+        in the vanilla network delta_t s(x_{t-1})^T; see `vgcore.remedies.truncation` for others.
     threshold
         Above 0.
     by
@@ -189,25 +188,21 @@ def clipping(
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
     streams = Streams.from_rng(rng)
-    draws = network(
-        cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories
-    )
+    new_unrolled = unroller(cell, n_steps, burn_in, inputs, initial_state, streams, n_trajectories)
     losses = last_losses(cell, n_trajectories, loss_gradient, streams)
-    n, log_eps = cell.n_state, float(np.log(eps))
+    n, log_eps = cell.n_hidden, float(np.log(eps))
     out = np.empty((cell.n_draws, n_trajectories, 7))
 
-    def work(first: int, stop: int) -> None:
-        motion, unrolled = new_motion(n, draws.inputs[0]), new_unrolled(n, n_steps)
-        full, other = aligned_zeros((2, n, padded(n, np.float64)), np.float64)
-        series = np.zeros((2, n_steps + 1))
-        for d in range(first, stop):
-            for k in range(n_trajectories):
-                _unroll(draws, d, k, burn_in, losses[d, k : k + 1], motion, unrolled)
-                _clipping_lane(
-                    unrolled, _CODES[by], threshold, log_eps, series, full, other, out[d, k]
-                )
+    def scratch(unrolled: Unrolled) -> tuple[Array, ...]:
+        full, other = aligned_zeros((2, *unrolled.W_rec.shape), np.float64)
+        return np.zeros((2, n_steps + 1)), full, other
 
-    over_draws(work, cell.n_draws, n_threads)
+    def work(d: int, k: int, _: Array, unrolled: Unrolled, *own: Array) -> None:
+        series, full, other = own
+        _clipping_lane(unrolled, n, _CODES[by], threshold, log_eps, series, full, other, out[d, k])
+
+    shape = (cell.n_draws, n_trajectories)
+    over_trajectories(new_unrolled, losses[:, :, None], shape, work, scratch, n_threads)
     log_norm, log_clipped, cosine, share, largest, before, after = np.moveaxis(out, -1, 0).copy()
     beyond = ~(log_norm < np.inf) | ~(log_clipped < np.inf)
     log_norm[beyond] = log_clipped[beyond] = np.inf

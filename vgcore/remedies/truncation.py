@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vgcore import checks
 from vgcore._typing import Array, Integers
-from vgcore.cells import RNN
-from vgcore.kernels.tangent import new_motion
+from vgcore.cells import Cell
 from vgcore.kernels.truncation import _truncation_lane
-from vgcore.kernels.unrolled import _unroll, new_unrolled
-from vgcore.kernels.vectors import aligned_zeros, padded
-from vgcore.parallel import over_draws
+from vgcore.kernels.unrolled import Unrolled
+from vgcore.kernels.vectors import aligned_zeros
+from vgcore.remedies.unrolling import over_trajectories, unroller
 from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
-from vgcore.trajectory import compact, last_losses, network, refuse_overflow
+from vgcore.trajectory import compact, last_losses, refuse_overflow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +31,8 @@ LEVELS = (0.9, 0.95, 0.99)
 @dataclass(frozen=True, eq=False, repr=False)
 class Truncation:
     """The gradient truncated at each k beside the full one, G_k beside G = dE/dW_rec.
+
+    W_rec is all recurrent weights: `W_hh` of an `LSTM` or a `GRU`.
 
     Attributes
     ----------
@@ -120,7 +121,7 @@ class Truncation:
 
 
 def truncation(
-    cell: RNN,
+    cell: Cell,
     n_steps: int,
     truncations: object = None,
     *,
@@ -137,14 +138,16 @@ def truncation(
 
     Truncated at k, each loss's gradient goes back through k steps and no more:
 
-        G_k = sum_t sum_{l < k} (dE_t/dx_{t-l}) s(x_{t-l-1})^T
+        G_k = sum_t sum_{l < k} (dE_t/dg_{t-l}) h_{t-l-1}^T
 
-    and k = n_steps is the full gradient of the n_steps steps after burn-in.
+    where W_rec h is what reaches the gates g at a step: in the vanilla network h is s(x) and dE/dg
+    is dE/dx; an LSTM has four gates a unit, a GRU three, and in a `LeakyRNN` h is the state.
+    k = n_steps is the full gradient of the n_steps steps after burn-in.
 
     Parameters
     ----------
     cell
-        Networks, one a draw.
+        Networks, one a draw; any but a `DeepNet`, whose layers share no weights.
     n_steps
         Steps from the first state the gradient reaches to the last loss, at least 1.
     truncations : array_like of int, optional
@@ -200,10 +203,7 @@ def truncation(
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
     grid = _grid(truncations, n_steps)
     streams = Streams.from_rng(rng)
-    draws = network(
-        cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories
-    )
-    n = cell.n_state
+    new_unrolled = unroller(cell, n_steps, burn_in, inputs, initial_state, streams, n_trajectories)
     if loss_gradients is None:
         losses = last_losses(cell, n_trajectories, loss_gradient, streams)[:, :, None]
     elif loss_gradient is None:
@@ -211,7 +211,7 @@ def truncation(
             checks.broadcast(
                 "loss_gradients",
                 loss_gradients,
-                (cell.n_draws, n_trajectories, n_steps, n),
+                (cell.n_draws, n_trajectories, n_steps, cell.n_state),
                 "(n_draws, n_trajectories, n_steps, n_state)",
             )
         )
@@ -225,23 +225,20 @@ def truncation(
     log_norm, share, cosine = np.empty((3, *shape, len(grid)))
     log_full = np.empty(shape)
 
-    def work(first: int, stop: int) -> None:
-        P = padded(n, np.float64)
-        motion, unrolled = new_motion(n, draws.inputs[0]), new_unrolled(n, n_steps)
-        carried = aligned_zeros((2, n_steps + 1, P), np.float64)
-        exponents = np.zeros(n_steps + 1, np.int64)
-        full, partial = aligned_zeros((2, n, P), np.float64)
-        for d in range(first, stop):
-            for k in range(n_trajectories):
-                own: Array = losses[min(d, len(losses) - 1), min(k, losses.shape[1] - 1)]
-                _unroll(draws, d, k, burn_in, own, motion, unrolled)
-                log_full[d, k] = _truncation_lane(
-                    unrolled, own, grid, carried, exponents, full, partial,
-                    log_norm[d, k], share[d, k], cosine[d, k],
-                )  # fmt: skip
+    def scratch(unrolled: Unrolled) -> tuple[Any, ...]:
+        full, partial = aligned_zeros((2, *unrolled.W_rec.shape), np.float64)
+        carried, gates = np.zeros_like(unrolled.deltas), np.zeros_like(unrolled.rows)
+        return carried, gates, np.zeros((2, n_steps + 1), np.int64), full, partial
 
-    over_draws(work, cell.n_draws, n_threads)
-    refuse_overflow(draws, log_full)
+    def work(d: int, k: int, loss: Array, unrolled: Unrolled, *own: Any) -> None:
+        carried, gates, exponents, full, partial = own
+        log_full[d, k] = _truncation_lane(
+            unrolled, loss, grid, carried, gates, exponents, full, partial,
+            log_norm[d, k], share[d, k], cosine[d, k],
+        )  # fmt: skip
+
+    over_trajectories(new_unrolled, losses, shape, work, scratch, n_threads)
+    refuse_overflow(cell, log_full)
     return Truncation(grid, log_norm, share, cosine, log_full)
 
 

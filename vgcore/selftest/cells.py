@@ -6,6 +6,7 @@ that is expected comes from central differences of that step. To cover another c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,9 +18,10 @@ from vgcore._typing import Array
 from vgcore.cells import RNN, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.jacobian import jacobian_product
+from vgcore.jacobian import jacobian_product, log_singular_values
 from vgcore.lyapunov import lyapunov_exponents
 from vgcore.profile import gradient_profile
+from vgcore.remedies import truncation
 from vgcore.selftest.functions import REFERENCE
 from vgcore.selftest.table import Finding, check, identity
 
@@ -177,8 +179,17 @@ def _backward(rng: np.random.Generator, case: Case) -> Finding:
     return identity(profile.log_norm[:, 0], expected, 1e-6)
 
 
+def _terms(case: Case, path: Path, delta: Array) -> Iterator[Array]:
+    """Terms of dE/dW, last step first: only the weights of the one step are varied."""
+    for lag, jacobian in enumerate(path.jacobians[::-1]):
+        yield delta @ _by_weights(
+            case, path.parameters, path.states[-2 - lag], path.inputs[-1 - lag]
+        )
+        delta = jacobian.T @ delta
+
+
 def _contributions(rng: np.random.Generator, case: Case) -> Finding:
-    """Terms of dE/dW: only the weights of the one step that makes x_k are varied."""
+    """Norms of the terms of dE/dW."""
     cell, inputs, starts = _setting(rng, case)
     v = rng.standard_normal((_DRAWS, cell.n_state))
     profile = gradient_profile(
@@ -187,14 +198,37 @@ def _contributions(rng: np.random.Generator, case: Case) -> Finding:
     )  # fmt: skip
     expected = np.empty((_DRAWS, _STEPS + 1))
     for draw, path in enumerate(_paths(case, cell, inputs, starts)):
-        delta = v[draw]
-        for lag in range(_STEPS + 1):
-            immediate = _by_weights(
-                case, path.parameters, path.states[-2 - lag], path.inputs[-1 - lag]
-            )
-            expected[draw, lag] = np.log(np.linalg.norm(delta @ immediate))
-            delta = path.jacobians[-1 - lag].T @ delta
+        terms = itertools.islice(_terms(case, path, v[draw]), _STEPS + 1)
+        expected[draw] = [np.log(np.linalg.norm(term)) for term in terms]
     return identity(profile.log_contribution[:, 0], expected, 1e-6)
+
+
+def _truncated(rng: np.random.Generator, case: Case) -> Finding:
+    """Sums of the terms of dE/dW: norms, and cosines with the sum of all."""
+    cell, inputs, starts = _setting(rng, case)
+    v = rng.standard_normal((_DRAWS, cell.n_state))
+    found = truncation(
+        cell, _STEPS, inputs=inputs[:, None], initial_state=starts[:, None],
+        loss_gradient=v[:, None], burn_in=_BURN_IN,
+    )  # fmt: skip
+    norms, cosines = np.empty((2, _DRAWS, _STEPS))
+    for draw, path in enumerate(_paths(case, cell, inputs, starts)):
+        terms = list(itertools.islice(_terms(case, path, v[draw]), _STEPS))
+        sums = np.cumsum(terms, axis=0).reshape(_STEPS, -1)
+        norms[draw] = np.linalg.norm(sums, axis=1)
+        cosines[draw] = sums @ sums[-1] / (norms[draw] * norms[draw, -1])
+    return identity([found.log_norm[:, 0], found.cosine[:, 0]], [np.log(norms), cosines], 1e-6)
+
+
+def _singular_values(rng: np.random.Generator, case: Case) -> Finding:
+    """Beside the largest: differences are right to some 1e-10 of it."""
+    cell, inputs, starts = _setting(rng, case)
+    found = log_singular_values(
+        cell, _STEPS, inputs=inputs, initial_state=starts, burn_in=_BURN_IN, rng=0
+    )
+    products = np.stack([_product(path) for path in _paths(case, cell, inputs, starts)])
+    expected = np.linalg.svd(products, compute_uv=False)
+    return identity(np.exp(found), expected, 1e-6, expected.max())
 
 
 def _exponents(rng: np.random.Generator, case: Case) -> Finding:
@@ -217,6 +251,8 @@ for _name, _case in CASES.items():
     check(f"{_name}: gradient norm at every lag", _covers, case=_case)(_backward)
     check(f"{_name}: terms of dE/d{_case.weights}", _covers, case=_case)(_contributions)
     check(f"{_name}: dx_T/dx_0 = central differences", _covers, case=_case)(_jacobian)
+    check(f"{_name}: dE/d{_case.weights} truncated at every k", _covers, case=_case)(_truncated)
+    check(f"{_name}: singular values of dx_T/dx_0", _covers, case=_case)(_singular_values)
     check(f"{_name}: exponents add up to ln |det J|", _covers, case=_case)(_exponents)
 
 

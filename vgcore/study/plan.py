@@ -197,7 +197,7 @@ def draw_flop(condition: Condition) -> float:
     steps = c.n_trajectories * (2 * c.n_steps + c.burn_in)
     # A step costs 17 ns beside its arithmetic, a draw 8 us to set up: 420 and 200,000 operations.
     own = steps * weight * (2 * N * N + 420) + 200_000
-    extra = c.n_trajectories * c.remedy.flop(N, c.n_steps)
+    extra = c.n_trajectories * c.remedy.flop(c.cell, N, c.n_steps)
     return own + extra + numbers_flop(condition)
 
 

@@ -52,21 +52,21 @@ def circular_law(radius: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     return np.minimum((r / checks.numbers("gain", gain, above=0.0)) ** 2, 1.0)[()]
 
 
-def gaussian_exponents(n_hidden: int, gain: npt.ArrayLike = 1.0) -> Numbers:
+def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     """Lyapunov exponents of a product of independent Gaussian matrices, exact at finite N.
 
     Parameters
     ----------
-    n_hidden
+    n_hidden : array_like of int
         N.
     gain : array_like
-        g, above 0.
+        g, above 0; broadcasts with `n_hidden`.
 
     Returns
     -------
-    ndarray of float64, shape (..., N)
-        lambda_i = [ln(2 g^2 / N) + psi((N - i + 1) / 2)] / 2, nats per factor, largest first; the
-        shape of `gain` comes before.
+    ndarray of float64, shape (..., largest N)
+        lambda_i = [ln(2 g^2 / N) + psi((N - i + 1) / 2)] / 2, nats per factor, largest first, and
+        nan where i is above N; the common shape of `n_hidden` and `gain` comes before.
 
     Notes
     -----
@@ -79,9 +79,12 @@ def gaussian_exponents(n_hidden: int, gain: npt.ArrayLike = 1.0) -> Numbers:
     >>> theory.gaussian_exponents(3).round(4)
     array([-0.1845, -0.4913, -1.1845])
     """
-    n = checks.integer("n_hidden", n_hidden, least=1)
-    g = checks.numbers("gain", gain, above=0.0)[..., None]
-    return 0.5 * (np.log(2.0 * g**2 / n) + special.digamma((n - np.arange(n)) / 2.0))
+    n = np.asarray(checks.integers("n_hidden", n_hidden, least=1))[..., None]
+    g = np.asarray(checks.numbers("gain", gain, above=0.0))[..., None]
+    freedom = n - np.arange(n.max(initial=0))
+    psi = np.where(freedom > 0, special.digamma(np.maximum(freedom, 1) / 2.0), np.nan)
+    exponents: Numbers = 0.5 * (np.log(2.0 * g**2 / n) + psi)
+    return exponents
 
 
 def gaussian_critical_gain(n_hidden: npt.ArrayLike) -> Numbers:
