@@ -1,60 +1,137 @@
-"""Input that no function can use is refused by name; odd input that is meant is understood."""
-
-from __future__ import annotations
+"""What no function can use is refused by name; odd arrays of valid numbers change no bit."""
 
 import numpy as np
 import pytest
 from test_peers import require
 
 import vgcore as vg
+from vgcore import checks, theory
 
-CELL = vg.RNN.draw(2, 3, n_inputs=1, rng=0)
+W = np.random.default_rng(0).standard_normal((3, 5, 5)) * 0.4
+
+
+def profile(weights):
+    return vg.gradient_profile(vg.RNN(weights), 6, rng=1).log_norm
+
+
+class Tensor:
+    """What a torch.Tensor with a gradient says to NumPy."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
+class Sub(np.ndarray):
+    pass
+
+
+def misaligned(array):
+    out = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    out[...] = array
+    return out
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    "odd",
     [
-        (lambda: vg.DeepNet(np.zeros((1, 2, 3, 3)), residual="no"), TypeError, "residual: found"),
-        (lambda: vg.remedies.penalties.omega(CELL, 3, squared=2), TypeError, "squared: found 2"),
-        (lambda: vg.RNN.draw(2**60, 3), ValueError, "n_draws: found 1152921504606846976, expected"),
-        (lambda: vg.RNN.draw(10**9, 10**4), ValueError, "n_draws, n_hidden, n_inputs: found 1"),
-        (lambda: vg.LSTM.draw(10**9, 10**4), ValueError, r"1000000000 x 4 x 10000 x 10000, which"),
-        (lambda: vg.gradient_profile(CELL, 10**13), ValueError, "n_steps, n_state: found 1000000"),
-        (lambda: vg.theory.fuss_catalan_edge([2**60]), ValueError, "n_steps: found .* at most"),
-        (lambda: vg.RNN.draw(1, 3, init="gausian"), ValueError, "did you mean 'gaussian'"),
-        (lambda: vg.RNN.draw(1, 3, n_inputs=2, init="x"), ValueError, "init: 'x' is not known"),
+        np.asfortranarray,
+        lambda a: np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+        lambda a: np.ascontiguousarray(a.swapaxes(0, 2)).swapaxes(0, 2),
+        lambda a: np.repeat(a, 2, axis=2)[..., ::2],
+        lambda a: a.astype(a.dtype.newbyteorder()),
+        lambda a: a.view(Sub),
+        lambda a: a.tolist(),
+        lambda a: a.astype(np.longdouble),
+        misaligned,
     ],
-)  # fmt: skip
-def test_what_cannot_be_is_refused_by_name(call, error, message):
-    with pytest.raises(error, match=message):
+)
+def test_how_an_array_lies_in_memory_changes_no_bit(odd):
+    assert (profile(odd(W)) == profile(W)).all()
+
+
+def test_single_precision_in_the_other_byte_order_stays_single():
+    single = W.astype(np.float32)
+    assert vg.RNN(single.astype(single.dtype.newbyteorder())).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        # no array, or none of finite real numbers
+        (lambda: vg.RNN(Tensor()), TypeError, "W_rec: found Tensor.*requires grad"),
+        (lambda: vg.RNN([[1.0], [1.0, 2.0]]), ValueError, "W_rec: not a rectangular"),
+        (lambda: vg.RNN(W.astype(complex)), TypeError, "W_rec: found dtype complex128"),
+        (lambda: vg.RNN(W * np.longdouble("1e400")), ValueError, "W_rec: found -?inf"),
+        (lambda: theory.expected_spectral_radius(np.ma.masked_array([3])), TypeError, "masked"),
+        (lambda: theory.expected_spectral_radius(np.uint64(2**63)), ValueError, "n_hidden: found"),
+        (lambda: theory.truncation_share(-0.1, 5, "9"), TypeError, "n_steps: found dtype"),
+        (lambda: vg.kaplan_yorke_dimension([[1.0], [1.0, 2.0]]), ValueError, "exponents: not"),
+        (lambda: vg.lyapunov_history(vg.RNN(W), [[1], [1, 2]]), ValueError, "steps: not"),
+        # what broadcasts nowhere
+        (
+            lambda: vg.gradient_profile(vg.RNN(W), 5).horizon(log_loss=np.zeros((2, 1))),
+            ValueError,
+            r"log_loss: found shape \(2, 1\)",
+        ),
+        # options that are no flags
+        (lambda: vg.DeepNet(W[:, None], residual="no"), TypeError, "residual: found 'no'"),
+        (lambda: vg.training.digits(permuted=1), TypeError, "permuted: found 1"),
+        (
+            lambda: theory.correlation_fixed_point("tanh", 2.0, shared_input=None),
+            TypeError,
+            "shared_input: found None",
+        ),
+        (lambda: vg.remedies.penalties.omega(vg.RNN(W), 5, squared=2), TypeError, "squared: f"),
+        # what is no cell
+        (lambda: vg.remedies.penalties.l2(W), TypeError, "cell: found ndarray"),
+        # an array in the place of a name
+        (lambda: vg.RNN.draw(3, 5, init=np.ones(2)), ValueError, "init: "),
+        # two trajectories that would begin at one state
+        (
+            lambda: vg.remedies.echo_state(vg.RNN(W), 20, initial_state=0.0),
+            ValueError,
+            "initial_state: found 0 for draw 0",
+        ),
+        # learning: pairs and numbers
+        (lambda: learn(penalty="l2"), TypeError, "penalty: found 'l2', expected a pair"),
+        (lambda: learn(clip=("norm", "1")), TypeError, "clip: found dtype"),
+        (lambda: learn(clip=("norm", 1.0, 2)), TypeError, "clip: found .*, expected a pair"),
+        (lambda: learn(learning_rate="0.1"), TypeError, "learning_rate: found dtype"),
+        (lambda: learn(stop_solved="no"), TypeError, "stop_solved: found 'no'"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call, error, words):
+    with pytest.raises(error, match=words):
         call()
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_either_byte_order_is_the_same_number(dtype, order):
-    W = CELL.W_rec.astype(order + dtype)
-    found = vg.RNN(W)
-    assert found.dtype == np.dtype(dtype)
-    expected = vg.gradient_profile(vg.RNN(W.astype("=" + dtype)), 5, rng=1)
-    assert (vg.gradient_profile(found, 5, rng=1).log_norm == expected.log_norm).all()
+def learn(**options):
+    cell = vg.RNN.draw(2, 4, n_inputs=2, rng=1)
+    return vg.training.train(cell, vg.training.adding(4), 1, batch=2, n_test=2, rng=1, **options)
 
 
+@pytest.mark.parametrize("size", [10**7, 10**12, 2**63, 10**30])
 @pytest.mark.parametrize(
-    "change",
+    "call",
     [
-        np.asfortranarray,
-        lambda W: W[::-1].copy()[::-1],
-        lambda W: W.repeat(2, axis=0)[::2],
-        lambda W: np.require(W, requirements="O"),
-        lambda W: W.tolist(),
+        lambda n: vg.RNN.draw(n * 10**4, 64, rng=1),
+        lambda n: vg.RNN.draw(2, n, rng=1),
+        lambda n: vg.RNN.draw(2, 64, n_inputs=n * 10**4, rng=1),
+        lambda n: vg.LSTM.draw(n * 10**4, 64, rng=1),
+        lambda n: vg.DeepNet.draw(2, n * 10**4, 64, rng=1),
+        lambda n: vg.gradient_profile(vg.RNN(W), n * 10**4),
+        lambda n: vg.remedies.penalised_descent(vg.RNN(W), "l2", n * 10**4, 0.1),
     ],
-    ids=["fortran", "negative", "strided", "owned", "list"],
 )
-def test_any_layout_of_memory_is_the_same_number(change):
-    W = CELL.W_rec
-    found = vg.gradient_profile(vg.RNN(change(W)), 5, rng=1)
-    assert (found.log_norm == vg.gradient_profile(vg.RNN(W), 5, rng=1).log_norm).all()
+def test_what_no_memory_holds_is_refused_before_it_is_made(call, size, monkeypatch):
+    monkeypatch.setattr(checks, "_memory", lambda: 2.0**40)
+    with pytest.raises(ValueError, match=r"GiB of memory|expected at most"):
+        call(size)
+
+
+def test_a_large_gain_is_a_number_like_any_other():
+    found = vg.draw_weights("gaussian", 1, 3, gain=10**30, rng=1)
+    assert np.array_equal(found, vg.draw_weights("gaussian", 1, 3, gain=1e30, rng=1))
 
 
 def test_a_tensor_with_a_gradient_is_refused_in_words():

@@ -126,7 +126,7 @@ def dtype(argument: str, value: npt.DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def _array(argument: str, value: object) -> npt.NDArray[Any]:
+def array_of(argument: str, value: object) -> npt.NDArray[Any]:
     """Return `value` as an array of whatever dtype."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{argument}: found a masked array, expected a plain one; fill the mask")
@@ -140,14 +140,31 @@ def _array(argument: str, value: object) -> npt.NDArray[Any]:
         ) from None
 
 
-def real_array(argument: str, value: object) -> npt.NDArray[Any]:
-    """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
-    array = _array(argument, value)
+def _real(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return `value` as an array of a dtype of real numbers."""
+    array = array_of(argument, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{argument}: found dtype {array.dtype}, expected real numbers; convert it with "
             "np.asarray(..., dtype=np.float64)"
         )
+    return array
+
+
+def extended(argument: str, value: object) -> npt.NDArray[np.float64]:
+    """Return `value` as a float64 array of real numbers, inf and -inf among them but no nan."""
+    array = _real(argument, value).astype(np.float64)
+    if np.isnan(array).any():
+        raise ValueError(
+            f"{argument}: found {np.isnan(array).sum()} nan of {array.size}, expected real numbers "
+            "or +-inf; remove or replace them"
+        )
+    return array
+
+
+def real_array(argument: str, value: object) -> npt.NDArray[Any]:
+    """Return `value` as a finite float32 or float64 array (integers and float16 become float64)."""
+    array = _real(argument, value)
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # in either byte order
     with np.errstate(over="ignore"):  # of a long double; refused below
         array = array.astype(np.float32 if single else np.float64, copy=False)
@@ -233,7 +250,7 @@ def numbers(
 
 def integers(argument: str, value: object, *, least: int = 0) -> npt.NDArray[np.int64]:
     """Return `value` as an int64 array of numbers of at least `least`."""
-    array = _array(argument, value)
+    array = array_of(argument, value)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{argument}: found dtype {array.dtype}, expected whole numbers")
     if array.size and (array.min() < least or array.max() > _LARGEST):

@@ -257,7 +257,7 @@ def _follow(
 
 def _steps(steps: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Check numbers of steps."""
-    found = np.atleast_1d(np.asarray(steps))
+    found = np.atleast_1d(checks.array_of("steps", steps))
     if found.ndim != 1 or found.size == 0 or found.dtype.kind not in "iu":
         raise TypeError(f"steps: found {steps!r}, expected whole numbers such as [10, 100, 1000]")
     if found[0] < 1 or (np.diff(found) < 1).any():
@@ -343,11 +343,9 @@ def entropy_rate(exponents: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def _descending(exponents: npt.ArrayLike) -> npt.NDArray[Any]:
     """Check exponents and sort them."""
-    found = np.asarray(exponents)
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"exponents: found dtype {found.dtype}, expected real numbers")
+    found = checks.extended("exponents", exponents)
     if found.ndim == 0 or found.shape[-1] == 0:
         raise ValueError(f"exponents: found shape {found.shape}, expected (..., n_exponents)")
     if not (found < np.inf).all():
-        raise ValueError("exponents: found nan or inf, expected finite numbers or -inf")
-    return np.sort(found.astype(np.float64), axis=-1)[..., ::-1]
+        raise ValueError("exponents: found inf, expected finite numbers or -inf")
+    return np.sort(found, axis=-1)[..., ::-1]

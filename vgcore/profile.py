@@ -268,7 +268,16 @@ class GradientProfile:
         eps = checks.fraction("eps", eps, such_as="1e-3")
         start = self.log_norm[..., :1]
         fallen = self.log_norm <= start + np.log(eps)
-        origin = start if log_loss is None else np.asarray(log_loss, np.float64)[..., None]
+        origin = start
+        if log_loss is not None:
+            shape, logs = start.shape[:-1], checks.extended("log_loss", log_loss)
+            try:
+                origin = np.broadcast_to(logs, shape)[..., None]
+            except ValueError:
+                raise ValueError(
+                    f"log_loss: found shape {logs.shape}, expected one that broadcasts to "
+                    f"(n_draws, n_trajectories) = {shape}"
+                ) from None
         grown = (self.log_norm >= origin - np.log(eps)) & np.isfinite(self.log_norm)
         lag, censored = self._first_passage(fallen)
         growth_lag, growth_censored = self._first_passage(grown)

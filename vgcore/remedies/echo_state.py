@@ -198,6 +198,12 @@ def echo_state(
     level = checks.fraction("level", level, such_as="0.95")
     streams = Streams.from_rng(rng)
     u, state = drive_and_state(reservoir, burn_in + n_steps, inputs, initial_state, streams)
+    still = np.flatnonzero(~state.any(axis=-1))
+    if still.size:
+        raise ValueError(
+            f"initial_state: found 0 for draw {still[0]}, expected another: the second trajectory "
+            "begins at its negative"
+        )
     stops = np.linspace(0, n_steps, _BLOCKS + 1).astype(np.int64)[1:]
     found = lyapunov_history(
         reservoir,

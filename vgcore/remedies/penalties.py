@@ -412,13 +412,13 @@ def _descend(
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
-    checks.room("n_steps, n_hidden", (n_steps, cell.n_state))
-    checks.room("n_draws, n_updates + 1", (cell.n_draws, n_updates + 1), 16)
     streams = Streams.from_rng(rng)
     draws = network(
         cell, burn_in + n_steps, inputs, initial_state, streams, n_trajectories=n_trajectories
     )
     n_draws, n = cell.n_draws, cell.n_state
+    checks.room("n_steps, n_hidden", (n_steps, n))
+    checks.room("n_draws, n_updates + 1", (n_draws, n_updates + 1), 16)
     rates = checks.broadcast("learning_rate", learning_rate, (n_draws,), "(n_draws,)")
     if not (rates > 0.0).all():
         raise ValueError(

@@ -150,7 +150,8 @@ def correlation_fixed_point(
     """
     law = find_activation(activation)
     g, v = _gain_and_variance(gain, input_variance, bias_variance)
-    private = 0.0 if shared_input else checks.numbers("input_variance", input_variance, least=0.0)
+    shared = checks.flag("shared_input", shared_input)
+    private = 0.0 if shared else checks.numbers("input_variance", input_variance, least=0.0)
     private = np.broadcast_to(private, g.shape)
     q = _fixed_point(law, g.reshape(-1), v.reshape(-1))
     found = [

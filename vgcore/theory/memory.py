@@ -304,7 +304,7 @@ def truncation_share(
     """
     x = checks.numbers("rate", rate)
     k = checks.numbers("truncation", truncation, least=0.0)
-    total = np.asarray(n_steps, dtype=np.float64)
+    total = checks.extended("n_steps", n_steps)
     if not (total > 0.0).all():
         raise ValueError(f"n_steps: found {total.min():g}, expected numbers above 0, or inf")
     x, k, total = np.broadcast_arrays(x, k, total)

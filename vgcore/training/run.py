@@ -261,6 +261,7 @@ def train(
     True
     """
     n_updates = checks.integer("n_updates", n_updates)
+    stop_solved = checks.flag("stop_solved", stop_solved)
     to_do = max(n_updates, 1)  # without an update there is a test all the same
     test_every = (
         to_do
@@ -470,7 +471,7 @@ def _rules(
     draws = cell.n_draws
 
     def each(argument: str, value: object) -> Array:
-        array = np.asarray(value, np.float64)
+        array = checks.extended(argument, value)
         if array.shape not in ((), (draws,)):
             raise ValueError(
                 f"{argument}: found shape {array.shape}, expected a number or one a net, ({draws},)"
@@ -481,9 +482,11 @@ def _rules(
 
     by, threshold = "", np.inf
     if clip is not None:
-        by, threshold = clip if isinstance(clip, tuple) else ("norm", clip)
+        by, threshold = (
+            _pair("clip", clip, "('norm', 1.0)") if isinstance(clip, tuple) else ("norm", clip)
+        )
         checks.choice("clip", by, _CLIPS)
-    kind, strength = ("", 0.0) if penalty is None else penalty
+    kind, strength = ("", 0.0) if penalty is None else _pair("penalty", penalty, "('omega', 0.1)")
     if penalty is not None:
         checks.choice("penalty", kind, _PENALTIES)
         if kind.startswith("omega") and not isinstance(cell, RNN):
@@ -509,6 +512,13 @@ def _rules(
         np.full(draws, strength, np.float64),
         2**62 if truncation is None else checks.integer("truncation", truncation, least=1),
     )
+
+
+def _pair(argument: str, value: object, such_as: str) -> tuple[Any, Any]:
+    """Return `value` if it is a name with a number."""
+    if not (isinstance(value, tuple) and len(value) == 2):
+        raise TypeError(f"{argument}: found {value!r}, expected a pair such as {such_as}")
+    return value
 
 
 def _one_minus_powers(decay: float, n: int) -> Array:
