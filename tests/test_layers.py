@@ -55,6 +55,7 @@ LAYERS = [
     [
         "stats.survival",
         "stats.paired",
+        "stats.two_samples",
         "stats.critical",
         "stats.bands",
         "stats.averages",
@@ -96,7 +97,7 @@ LAYERS = [
     ["impacts.page"],
     ["impacts"],
     ["demo"],
-    ["replay"],
+    ["replay", "compare"],
     ["bench"],
     ["bench.timing", "bench.peers"],
     ["bench.limits", "bench.operations"],

@@ -356,6 +356,51 @@ def _replay_lines(found: Replay) -> list[str]:
     return [*lines, f"{found.first} and {found.second}: {found.verdict}"]
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="Folder of the first results.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Folder of the second.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the page and the table. [default: B/compare]")
+    ] = None,
+    noise: Annotated[
+        float, typer.Option(help="Share of a rate below which a sure change is noise.")
+    ] = 0.01,
+    as_json: Json = False,
+) -> None:
+    """Say of each condition whether its rate improved or got worse from A to B.
+
+    Writes compare.html and changes.csv. p-values are corrected over all conditions (Holm); the exit
+    code is 1 if any got worse.
+    """
+    from vgcore import compare as comparing
+    from vgcore.study import load_results
+
+    found = comparing.compare(load_results(first), load_results(second), noise=noise)
+    page = comparing.write_changes(found, out or second / "compare")
+    if as_json:
+        print(comparing.plain(found))
+    else:
+        heads = ("condition", "change of the rate", "p (Holm)", "verdict")
+        changed = found.table[found.table["verdict"] != "no change detected"]
+        rows: list[tuple[str, ...]] = [
+            (
+                row["label"],
+                f"{row['change']:+.4g} [{row['change_low']:+.4g}, {row['change_high']:+.4g}]",
+                f"{row['p_holm']:.2g}",
+                row["verdict"],
+            )
+            for row in changed.to_dict("records")
+        ]
+        print("\n".join([*(_aligned([heads, *rows], str.ljust) if rows else []), found.verdict]))
+        for count, name in ((found.only_first, first), (found.only_second, second)):
+            if count:
+                print(f"{count} conditions are in {name} alone")
+        print(f"page: {page}")
+    if found.count("worse"):
+        raise typer.Exit(1)
+
+
 @studies_app.callback()
 def studies(context: typer.Context, as_json: Json = False) -> None:
     """List the studies that ship with vgcore."""

@@ -740,6 +740,41 @@ def events_figure(incidences: Mapping[str, pd.DataFrame], *, n_steps: int) -> Fi
     return figure
 
 
+def plot_changes(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the change of the rate of each condition, from the lowest row up, with its interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `vgcore.compare.Changes.table`.
+    ax : Axes
+        Where to draw.
+    """
+    looks = {"improved": 3, "worse": 2, "within noise": 5, "no change detected": 0}
+    for verdict, look in looks.items():
+        rows = np.flatnonzero(table["verdict"] == verdict)
+        if not rows.size:
+            continue
+        own, (colour, marker) = table.iloc[rows], PALETTE[look]
+        ends = own[["change_low", "change_high"]].to_numpy(dtype=np.float64).T
+        ax.hlines(rows, *np.clip(ends, -1e6, 1e6), color=colour, linewidth=1.4)
+        ax.plot(own["change"], rows, linestyle="none", color=colour, marker=marker, label=verdict)
+    ax.axvline(0.0, color="#555555", linewidth=1)
+    ax.set_yticks(range(len(table)), table["label"], fontsize=8)
+    ax.set_ylim(-0.6, len(table) - 0.4)
+    ax.set_xlabel("change of the rate (nats a step)")
+    return ax
+
+
+@rc_context(RC)
+def changes_figure(table: pd.DataFrame) -> Figure:
+    """Changes between two runs, one row a condition."""
+    figure = Figure(figsize=(8.0, 1.4 + 0.24 * len(table)), layout="constrained")
+    ax = plot_changes(table, figure.add_subplot())
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    return figure
+
+
 def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     """Write `folder`/`stem`.svg and .png, the same bytes for the same figure.
 

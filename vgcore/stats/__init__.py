@@ -8,6 +8,7 @@ A rate of -inf (a gradient that vanished exactly) is a value like any other: the
 `estimates`   an estimate with its interval; median, mean and share of one sample
 `survival`    censored horizons; vanishing and exploding as competing events
 `paired`      two conditions on the same draws: shift, wins, steps gained, equivalence
+`two_samples` two conditions on draws of their own: shift and test
 `comparisons` many of them: Holm within a family, Benjamini-Hochberg across all
 `critical`    where along an axis the median rate is zero
 `bands`       curves over lag with simultaneous bands
@@ -47,6 +48,7 @@ from vgcore.stats.survival import (
     median_survival,
     restricted_mean,
 )
+from vgcore.stats.two_samples import two_sample_shift
 
 __all__ = [
     "LEVEL",
@@ -83,6 +85,7 @@ __all__ = [
     "restricted_mean",
     "slice_table",
     "summarise",
+    "two_sample_shift",
     "variance_components",
     "wilson",
 ]
