@@ -76,6 +76,8 @@ def test_single_precision_in_the_other_byte_order_stays_single():
         (lambda: stats.median(range(9), level=95), ValueError, "level: found 95"),
         (lambda: stats.mean(range(9), level=-1), ValueError, "level: found -1"),
         (lambda: stats.hodges_lehmann(range(9), level=0), ValueError, "level: found 0"),
+        (lambda: stats.holm([0.5, 1.5]), ValueError, "p_values: found shape"),
+        (lambda: stats.holm(0.5), ValueError, "p_values: found shape"),
         (lambda: stats.wilson(5, 3), ValueError, "count: found 5"),
         (lambda: stats.kaplan_meier([1, np.nan], [False, True]), ValueError, "times: found 1 nan"),
         (lambda: stats.kaplan_meier([1, 2], [False]), ValueError, "times, censored: found shapes"),
