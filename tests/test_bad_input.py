@@ -5,7 +5,7 @@ import pytest
 from test_peers import require
 
 import vgcore as vg
-from vgcore import checks, theory
+from vgcore import checks, stats, theory
 
 W = np.random.default_rng(0).standard_normal((3, 5, 5)) * 0.4
 
@@ -73,6 +73,16 @@ def test_single_precision_in_the_other_byte_order_stays_single():
             ValueError,
             r"log_loss: found shape \(2, 1\)",
         ),
+        # estimates
+        (lambda: stats.median(range(9), level=95), ValueError, "level: found 95"),
+        (lambda: stats.mean(range(9), level=-1), ValueError, "level: found -1"),
+        (lambda: stats.hodges_lehmann(range(9), level=0), ValueError, "level: found 0"),
+        (lambda: stats.holm([0.5, 1.5]), ValueError, "p_values: found shape"),
+        (lambda: stats.holm(0.5), ValueError, "p_values: found shape"),
+        (lambda: stats.wilson(5, 3), ValueError, "count: found 5"),
+        (lambda: stats.kaplan_meier([1, np.nan], [False, True]), ValueError, "times: found 1 nan"),
+        (lambda: stats.kaplan_meier([1, 2], [False]), ValueError, "times, censored: found shapes"),
+        (lambda: stats.probability_of_improvement([1, 2], [1]), ValueError, "a, b: found shapes"),
         # options that are no flags
         (lambda: vg.DeepNet(W[:, None], residual="no"), TypeError, "residual: found 'no'"),
         (lambda: vg.training.digits(permuted=1), TypeError, "permuted: found 1"),

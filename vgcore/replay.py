@@ -290,7 +290,7 @@ def _open(folder: Path) -> _Run:
     path = folder / MANIFEST
     try:
         found = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise StoreError(f"{folder}: holds no {MANIFEST}, so these are not results") from None
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: damaged ({error})") from None

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from vgcore import checks
 from vgcore.stats.estimates import LEVEL, Floats
 from vgcore.stats.paired import (
     PairwiseMeans,
@@ -15,6 +16,17 @@ from vgcore.stats.paired import (
     probability_of_improvement,
     rate_differences,
 )
+
+
+def _probabilities(p_values: npt.ArrayLike) -> Floats:
+    """Check p-values, nan among them."""
+    p = np.asarray(checks.array_of("p_values", p_values), dtype=np.float64)
+    if p.ndim != 1 or (p < 0.0).any() or (p > 1.0).any():
+        raise ValueError(
+            f"p_values: found shape {p.shape} from {p.min(initial=np.inf):g} to "
+            f"{p.max(initial=-np.inf):g}, expected (n,) from 0 to 1, or nan"
+        )
+    return p
 
 
 def holm(p_values: npt.ArrayLike) -> Floats:
@@ -27,7 +39,7 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = _probabilities(p_values)
     adjusted = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]  # nan sorts last
     steps = p[order] * np.arange(len(order), 0, -1)
@@ -45,7 +57,7 @@ def benjamini_hochberg(p_values: npt.ArrayLike) -> Floats:
     >>> benjamini_hochberg([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.04, 0.04]
     """
-    p = np.asarray(p_values, dtype=np.float64)
+    p = _probabilities(p_values)
     adjusted, known = np.full(p.shape, np.nan), np.isfinite(p)
     if known.any():
         adjusted[known] = stats.false_discovery_control(p[known], method="bh")

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
+from vgcore import checks
+
 LEVEL = 0.95
 
 Floats = npt.NDArray[np.float64]
@@ -41,14 +43,20 @@ class Estimate(NamedTuple):
 NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan)
 
 
+def known_level(level: float) -> float:
+    """Return a confidence level that is one."""
+    return checks.fraction("level", level, such_as="0.95")
+
+
 def two_sided(level: float) -> float:
     """Standard normal quantile z: +-z holds `level`."""
-    return float(special.ndtri(0.5 + level / 2))
+    return float(special.ndtri(0.5 + known_level(level) / 2))
 
 
 @lru_cache(maxsize=1024)
 def median_ranks(n: int, level: float) -> tuple[int, int] | None:
     """Ranks (from 0) whose order statistics hold the median with at least `level`."""
+    known_level(level)
     below = int(stats.binom.ppf((1 - level) / 2, n, 0.5)) if n else 0
     if n and stats.binom.cdf(below, n, 0.5) > (1 - level) / 2:
         below -= 1
@@ -122,7 +130,7 @@ def mean(values: npt.ArrayLike, level: float = LEVEL) -> Estimate:
     (-0.484, 2.0, 4.484)
     """
     x = np.asarray(values, dtype=np.float64).ravel()
-    centre = float(x.mean()) if x.size else np.nan
+    level, centre = known_level(level), float(x.mean()) if x.size else np.nan
     if x.size < 2 or x.min() == x.max() or not np.isfinite(x).all():
         return Estimate(centre, np.nan, np.nan, np.nan)
     se = float(x.std(ddof=1)) / x.size**0.5
@@ -139,7 +147,8 @@ def wilson(count: int, n: int, level: float = LEVEL) -> Estimate:
     >>> round(share.low, 4), round(share.high, 4)
     (0.0, 0.037)
     """
-    return score_interval(count, 0, n, level)
+    n = checks.integer("n", n)
+    return score_interval(checks.integer("count", count, most=n), 0, n, level)
 
 
 def score_interval(wins: int, ties: int, n: int, level: float = LEVEL) -> Estimate:

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
+from vgcore import checks
 from vgcore.stats.estimates import (
     LEVEL,
     NOTHING,
     Estimate,
     Floats,
+    known_level,
     mean,
     score_interval,
     two_sided,
@@ -50,7 +52,7 @@ def _signed_rank_law(n: int) -> tuple[float, float]:
 @cache
 def _signed_rank_cut(n: int, level: float) -> int:
     """Number of pairwise means to leave out at each end; -1 where none may be an end."""
-    tail = (1 - level) / 2
+    tail = (1 - known_level(level)) / 2
     if n > _EXACT:
         centre, spread = _signed_rank_law(n)
         return int(np.floor(centre + special.ndtri(tail) * spread - 0.5))
@@ -190,7 +192,9 @@ def probability_of_improvement(
     >>> probability_of_improvement([3.0, 2.0, 5.0, 1.0], [1.0, 2.0, 4.0, 0.0]).value
     0.875
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = checks.extended("a", a), checks.extended("b", b)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"a, b: found shapes {a.shape} and {b.shape}, expected one, (n,)")
     return score_interval(int((a > b).sum()), int((a == b).sum()), len(a), level)
 
 

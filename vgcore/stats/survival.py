@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from vgcore import checks
 from vgcore.stats.estimates import LEVEL, NOTHING, Estimate, Floats, two_sided
 
 
@@ -28,8 +29,12 @@ def kaplan_meier(times: npt.ArrayLike, censored: npt.ArrayLike, level: float = L
     The log-log interval does not exist where the curve is 1 or 0; the exact binomial bound of no
     (or all) events in n takes its place, so that draws that all fail at one lag keep an interval.
     """
-    t = np.asarray(times, dtype=np.float64)
+    t = checks.extended("times", times)
     gone = ~np.asarray(censored, dtype=bool)
+    if t.ndim != 1 or gone.shape != t.shape:
+        raise ValueError(
+            f"times, censored: found shapes {t.shape} and {gone.shape}, expected one, (n,)"
+        )
     time, place = np.unique(t, return_inverse=True)
     events = np.bincount(place, weights=gone, minlength=len(time)).astype(np.int64)
     leaving = np.bincount(place, minlength=len(time))

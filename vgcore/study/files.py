@@ -41,7 +41,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, as `write_whole` does."""
-    write_whole(path, text.encode())
+    write_whole(path, text.encode(errors="backslashreplace"))
 
 
 def inner_folder(folder: Path) -> None:
