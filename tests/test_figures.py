@@ -229,6 +229,15 @@ def test_whole_figures_take_any_shape_of_slice(x: list[float], n_series: int) ->
     assert all(isinstance(figure, Figure) for figure in made)
 
 
+def test_competing_events_add_up(ax: Axes) -> None:
+    times, events = [5, 9, 20, 50], ["vanish", "explode", "vanish", "censored"]
+    figures.plot_events(stats.cumulative_incidence(times, events), ax, n_steps=50)
+    lower, upper = (np.asarray(line.get_ydata()) for line in ax.get_lines())
+    assert lower[-1] == pytest.approx(0.5)
+    assert upper[-1] == pytest.approx(0.75)
+    assert (lower[0], upper[0]) == (0, 1)
+
+
 def test_crowded_series_are_split_over_panels() -> None:
     names = [f"law {i}" for i in range(14)]
     figure = figures.share_figure(

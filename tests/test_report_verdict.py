@@ -93,6 +93,21 @@ def test_the_side_that_vanishes_turns_with_the_sign():
     assert "gradients grow below spectral radius" in opposite
 
 
+def test_the_onset_is_told_by_the_slice_with_most_radii():
+    few = {"name": "few", "grid": {"spectral_radius": [0.6, 1.4], "init": ["orthogonal"]}}
+    many = {"name": "many", "grid": {"spectral_radius": [0.6, 0.9, 1.1, 1.4]}}
+    results = simulate(small_study(slice=[few, many]))
+    parts = _parts(results, stats.summarise(results.conditions, results.draws, eps=1e-3))
+    assert onset(parts).startswith("With gaussian gradients shrink")
+    assert onset(parts[:1]).startswith("With orthogonal gradients shrink")
+
+
+def test_gains_picked_from_several_tables_hold_together():
+    alone, both = (league.league(*part_and_draws(gru=10), 0.9, n) for n in (1, 30))
+    width = [float((rows["gained_high"] - rows["gained_low"]).max()) for rows in (alone, both)]
+    assert 1.5 < width[1] / width[0] < 1.8  # Student's quantiles of 5 % and 5 % / 30, 39 degrees
+
+
 def test_steps_gained_hold_together():
     """With three remedies each interval is wider than alone, by Student's quantiles."""
     alone = league.league(*part_and_draws(gru=10), 0.9)
