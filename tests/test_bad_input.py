@@ -128,6 +128,8 @@ def learn(**options):
         lambda n: vg.RNN.draw(2, n, rng=1),
         lambda n: vg.RNN.draw(2, 64, n_inputs=n * 10**4, rng=1),
         lambda n: vg.LSTM.draw(n * 10**4, 64, rng=1),
+        lambda n: vg.remedies.truncation(vg.RNN.draw(1, 64, rng=1), n * 10**4, rng=1),
+        lambda n: vg.remedies.clipping(vg.LSTM.draw(1, 64, rng=1), n * 10**4, 1.0, rng=1),
         lambda n: vg.DeepNet.draw(2, n * 10**4, 64, rng=1),
         lambda n: vg.gradient_profile(vg.RNN(W), n * 10**4),
         lambda n: vg.remedies.penalised_descent(vg.RNN(W), "l2", n * 10**4, 0.1),

@@ -62,6 +62,14 @@ def test_tables_alone_can_be_replayed(folder, tmp_path):
     assert not {"draws", "profiles"} & {table.table for table in found.tables}
 
 
+def test_a_table_that_one_run_lacks_is_named(folder, measured):
+    shutil.rmtree(folder / "draws")
+    (folder / "summary.csv").unlink()
+    found = compare(folder, measured)
+    assert found.same
+    assert found.verdict.endswith("not compared, one run lacks it: summary.csv, draws")
+
+
 def test_a_changed_value_is_named_with_its_interval(folder, measured):
     edit(folder, "rate", lambda value: value * (1 + 1e-9))
     found = compare(measured, folder)

@@ -97,6 +97,8 @@ class Replay:
     origins : dict
         What differs in where the numbers come from: name to the pair of values.
     tolerance : float
+    lacking : list of str
+        Tables that one of the two lacks, which were not compared.
     """
 
     first: Path
@@ -104,6 +106,7 @@ class Replay:
     tables: list[Comparison]
     origins: dict[str, tuple[Any, Any]]
     tolerance: float
+    lacking: list[str] = field(default_factory=list)
 
     @property
     def same(self) -> bool:
@@ -112,6 +115,10 @@ class Replay:
     @property
     def verdict(self) -> str:
         """All of it in a sentence."""
+        lacking = f"; not compared, one run lacks it: {', '.join(self.lacking)}"
+        return self._counted() + (lacking if self.lacking else "")
+
+    def _counted(self) -> str:
         n = {name: sum(getattr(table, name) for table in self.tables) for name in _COUNTS}
         total = n["identical"] + n["within"] + n["different"] + n["missing"]
         if n["identical"] == total:
@@ -265,16 +272,21 @@ def _compared(first: _Run, second: _Run, tolerance: float) -> Replay:
         _compare(name, _read(here / name), _read(there / name), tolerance)
         for name in sorted(_files(here) & _files(there))
     ]
+    lacking = sorted(_files(here) ^ _files(there))
     if first.results is not None and second.results is not None:
         for name in TABLES:
-            if (here / name).is_dir() and (there / name).is_dir():
+            if (here / name).is_dir() != (there / name).is_dir():
+                lacking.append(name)
+            elif (here / name).is_dir():
                 found = Comparison(name)
                 for one, other in _parts(first.results, second.results, name):
                     found.add(_compare(name, one, other, tolerance))
                 tables.append(found)
     if not tables:
         raise StoreError(f"{here} and {there}: have no table in common; `vgcore report` writes it")
-    return Replay(here, there, tables, _origins(first.manifest, second.manifest), tolerance)
+    return Replay(
+        here, there, tables, _origins(first.manifest, second.manifest), tolerance, lacking
+    )
 
 
 class _Run(NamedTuple):

@@ -201,9 +201,9 @@ def truncation(
     n_steps = checks.integer("n_steps", n_steps, least=1)
     burn_in = checks.integer("burn_in", burn_in)
     n_trajectories = checks.integer("n_trajectories", n_trajectories, least=1)
-    grid = _grid(truncations, n_steps)
     streams = Streams.from_rng(rng)
     new_unrolled = unroller(cell, n_steps, burn_in, inputs, initial_state, streams, n_trajectories)
+    grid = _grid(truncations, n_steps)
     if loss_gradients is None:
         losses = last_losses(cell, n_trajectories, loss_gradient, streams)[:, :, None]
     elif loss_gradient is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from vgcore import checks
 from vgcore._typing import Array
 from vgcore.cell_steps import walk
 from vgcore.cells import RNN, Cell
@@ -35,6 +36,8 @@ def unroller(
             "cell: found DeepNet, each of whose layers has weights of its own; expected a "
             "recurrent cell, such as vgcore.RNN, with one dE/dW_rec of all steps"
         )
+    if isinstance(cell, Cell):
+        checks.room("n_steps, n_state", (n_steps, cell.n_state))
     given = (burn_in + n_steps, inputs, initial_state, streams, n_trajectories)
     if isinstance(cell, RNN):
         return partial(_vanilla, network(cell, *given), n_steps, burn_in)
