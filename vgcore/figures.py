@@ -784,7 +784,7 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
     with rc_context(RC | {"svg.hashsalt": stem}):
         # The canvases are used directly: `savefig` draws everything twice, to find its size first.
-        figure.set_dpi(112)
+        figure.set_dpi(130)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba()))

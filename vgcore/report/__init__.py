@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ import jinja2
 import markupsafe
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from vgcore import figures, stats
 from vgcore.report import (
@@ -46,7 +48,7 @@ KINDS = ("decay", "rate", "phase", "horizon", "share", "events")
 N_RESAMPLES = 1000
 N_LEVELS = 5  # decay curves in one panel; more cross each other too often to be followed
 WIDE = 8.0  # inches; wider figures take the whole width of the page
-LARGEST_SVG = 50_000  # bytes; above it the PNG goes into the page, which stays under 3 MB
+LARGEST_SVG = 50_000  # bytes; above it pixels go into the page, which stays under 3 MB
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class Drawing:
     def data_uri(self) -> str:
         """The figure itself, so that the page needs no other file."""
         if self.svg.stat().st_size > LARGEST_SVG:
-            return f"data:image/png;base64,{base64.b64encode(self.png.read_bytes()).decode()}"
+            # WebP without loss: a fifth fewer bytes than PNG, and every browser reads it
+            small = io.BytesIO()
+            Image.open(self.png).convert("RGB").save(small, "WEBP", lossless=True, method=4)
+            return f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
         drawing = " ".join(self.svg.read_text("utf-8").split())
         # Most of an SVG is digits and spaces, which need no escape: shorter than base64.
         return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
@@ -97,7 +102,7 @@ class Section:
     part: Part
     drawings: list[Drawing]
     standings: list[Standings]
-    norms: Table
+    norms: pd.DataFrame
     comparisons: Table
     averages: Table
     warning: str
@@ -153,6 +158,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         "league.csv": _league_table(sections, compared),
         "comparisons.csv": compared.drop(columns="family"),
         "averages.csv": averages,
+        "norms.csv": pd.concat([section.norms for section in sections], ignore_index=True),
         "theory.csv": predicted,
     }
     files = [name for name, table in found.items() if len(table)]
@@ -202,6 +208,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         "level": f"{100 * stats.LEVEL:.0f} %",
         "text": text,
         "tables": tables,
+        "detail": detail,
     }
     page, templates = out / "report.html", environment()
     write_text(page, templates.get_template("template.html.j2").render(content))
@@ -329,7 +336,7 @@ def _sections(
                 part,
                 drawings,
                 _standings(part, results.draws, planned, n_gains),
-                detail.lag_table(part, bands),
+                detail.lag_rows(part, bands),
                 detail.comparison_table(part, mine),
                 detail.average_table(part, averages),
                 detail.dominated(part, averages),

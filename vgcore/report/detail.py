@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,30 +119,37 @@ def _decades(value: float, low: float, high: float) -> str:
     return interval(*(end / np.log(10) for end in (value, low, high)))
 
 
-def lag_table(part: Part, bands: pd.DataFrame) -> Table:
-    """Head and rows of the median norm at some lags, where the series are compared.
+def lag_rows(part: Part, bands: pd.DataFrame) -> pd.DataFrame:
+    """Median norms at some lags, where the series are compared: one row a series and lag.
 
-    `bands` has rows of `vgcore.stats.profile_bands`; the band holds over all lags at once.
+    `bands` has rows of `vgcore.stats.profile_bands`, logarithms relative to lag 0; the band holds
+    over all lags at once. Columns before them: ``slice``, ``at`` and ``series``.
     """
     at = part.at_reference().drop_duplicates("series")
     mine = bands[bands["condition"].isin(at["condition"]) & (bands["lag"] > 0)]
     lags = np.array(sorted(mine["lag"].unique()))
     wanted = np.geomspace(lags[0], lags[-1], N_LAGS) if len(lags) else np.empty(0)
     chosen = lags[np.unique(np.abs(np.log(lags[:, None] / wanted)).argmin(axis=0))]
+    keys = at[["series", "condition"]].assign(
+        slice=part.name, at=np.nan if part.reference is None else part.reference
+    )
+    return keys[["slice", "at", "series", "condition"]].merge(
+        mine[mine["lag"].isin(chosen)], on="condition", how="left"
+    )
+
+
+def lag_table(part: Part, rows: pd.DataFrame) -> Table:
+    """Head and rows of the median norms by lag, rows of `lag_rows`."""
+    lags = sorted(rows["lag"].dropna().unique())
     where = f" {part.where}" if part.where else ""
-    head = [f"series{where}", *(f"lag {lag:g}" for lag in chosen)]
-    cells = mine.set_index(["condition", "lag"])
     lines = []
-    for series, condition in zip(at["series"], at["condition"], strict=True):
-        line = [str(series)]
-        for lag in chosen:
-            known = (condition, lag) in cells.index
-            line.append(_norm(cells.loc[(condition, lag)]) if known else "")
-        lines.append(line)
-    return head, lines
+    for series, own in rows.groupby("series", sort=False):
+        cells = {row["lag"]: _norm(row) for row in own.dropna(subset="lag").to_dict("records")}
+        lines.append([str(series), *(cells.get(lag, "") for lag in lags)])
+    return [f"series{where}", *(f"lag {lag:g}" for lag in lags)], lines
 
 
-def _norm(row: pd.Series) -> str:
+def _norm(row: Mapping[Hashable, Any]) -> str:
     """A median norm with its band; powers of ten far from 1."""
     return f"{_size(row['median'])} [{_size(row['low'])}, {_size(row['high'])}]"
 
