@@ -215,4 +215,6 @@ def test_replay_says_whether_the_values_are_the_same(smoke):
     )
     found = json.loads(done.stdout)
     assert (done.returncode, found["same"]) == (1, False)
-    assert [t["different"] for t in found["tables"]] == [1, 0, 0]
+    assert {t["table"]: t["different"] for t in found["tables"] if t["different"]} == {
+        "summary.csv": 1
+    }

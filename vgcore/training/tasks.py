@@ -469,8 +469,9 @@ def digits(*, permuted: bool = False) -> Task:
     >>> vg.training.digits().n_steps  # doctest: +SKIP
     64
     """
+    permuted = checks.flag("permuted", permuted)
     images, labels = _digits()
-    if checks.flag("permuted", permuted):
+    if permuted:
         images = images[:, Streams.from_address(0, "digits").at(Purpose.INPUTS, 0).permutation(64)]
     test = np.arange(len(images)) % 5 == 4
     return examples(
