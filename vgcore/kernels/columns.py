@@ -102,7 +102,9 @@ def _columnwise(*rows: int) -> Callable[[Callable[..., None]], Any]:
                             code.store(value.value, place)
             builder.ret_void()
 
-        write.__name__ = f"_write{function.__name__}"
+        # Two routines of one name are one to the linker, whatever their modules.
+        module = function.__module__.rpartition(".")[2]
+        write.__name__ = f"_write_{module}{function.__name__}"
 
         def typing(context: Any, *kinds: Any) -> Any:
             return _routine(write, kinds, (1,) * len(kinds), returns=None)

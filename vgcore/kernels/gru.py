@@ -66,8 +66,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[0] = h * z
 
 
-# Inlined before types are known, the batch compiles in a fifth less time; walks call it alone.
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _gru_forward(
     rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
 ) -> None:
@@ -116,7 +115,7 @@ def _gru_forward(
             _scale_rows(kept[: 2 * plane], P, exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _gru_backward(rows: GateRows, n_steps: int) -> None:
     """Carry the gradient in `rows.state` back over n_steps steps; as `_lstm_backward`."""
     W, delta, vectors, exponent = rows.W, rows.state, rows.vectors, rows.exponent
