@@ -47,8 +47,8 @@ class Walk:
     def begin(self, draw: int, *trajectory: int) -> None:
         """Go to the initial state of a draw, or of one of its trajectories if it has several."""
         self.draw, self.time, self.exponent = draw, 0, 0
-        self.inputs = _at(self.given, draw, *trajectory)
-        self._begin(_at(self.initial_state, draw, *trajectory))
+        self.inputs = at(self.given, draw, *trajectory)
+        self._begin(at(self.initial_state, draw, *trajectory))
 
     def skip(self, n_steps: int) -> None:
         """Go on by some steps."""
@@ -224,7 +224,7 @@ def walk(cell: Cell, inputs: Array, initial_state: Array) -> Walk:
     return _WALKS[type(cell)](cell, inputs, initial_state)
 
 
-def _at(array: Array, *place: int) -> Array:
+def at(array: Array, *place: int) -> Array:
     """A place along the first axes, or the only one where an axis was broadcast."""
     found: Array = array[
         tuple(min(i, size - 1) for i, size in zip(place, array.shape, strict=False))

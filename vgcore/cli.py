@@ -379,7 +379,7 @@ def compare(
     found = comparing.compare(load_results(first), load_results(second), noise=noise)
     page = comparing.write_changes(found, out or second / "compare")
     if as_json:
-        print(comparing.plain(found))
+        _print_json(comparing.plain(found))
     else:
         heads = ("condition", "change of the rate", "p (Holm)", "verdict")
         changed = found.table[found.table["verdict"] != "no change detected"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vgcore import checks, figures, stats
-from vgcore.papers.page import embedded
 from vgcore.report import environment
 from vgcore.report.words import interval
 from vgcore.stats.paired import PairwiseMeans, rate_differences
@@ -189,7 +189,7 @@ def write_changes(changes: Changes, out: Path) -> Path:
     page = template.render(
         changes=changes,
         rows=rows,
-        figure=embedded(drawn, out / "figures", "changes"),
+        figure=figures.embedded(drawn, out / "figures", "changes"),
         n_drawn=len(shown),
         level=f"{100 * stats.LEVEL:.0f} %",
     )
@@ -198,20 +198,16 @@ def write_changes(changes: Changes, out: Path) -> Path:
     return path
 
 
-def plain(changes: Changes) -> str:
-    """The comparison as JSON text."""
-    rows = json.loads(changes.table.to_json(orient="records"))
-    return json.dumps(
-        {
-            "first": str(changes.first),
-            "second": str(changes.second),
-            "verdict": changes.verdict,
-            "counts": {verdict: changes.count(verdict) for verdict in VERDICTS},
-            "only_first": changes.only_first,
-            "only_second": changes.only_second,
-            "paired": changes.paired,
-            "noise": changes.noise,
-            "conditions": rows,
-        },
-        indent=2,
-    )
+def plain(changes: Changes) -> dict[str, Any]:
+    """The comparison as JSON has it."""
+    return {
+        "first": str(changes.first),
+        "second": str(changes.second),
+        "verdict": changes.verdict,
+        "counts": {verdict: changes.count(verdict) for verdict in VERDICTS},
+        "only_first": changes.only_first,
+        "only_second": changes.only_second,
+        "paired": changes.paired,
+        "noise": changes.noise,
+        "conditions": json.loads(changes.table.to_json(orient="records")),
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -804,6 +805,19 @@ def save(figure: Figure, folder: Path, stem: str) -> tuple[Path, Path]:
     # Verdana has nearly the same widths where DejaVu Sans is missing.
     write_text(svg, shorter.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif"))
     return svg, png
+
+
+def svg_uri(svg: Path) -> str:
+    """The drawing in a file as the address of an image within a page."""
+    drawing = " ".join(svg.read_text("utf-8").split())
+    # Most of an SVG is digits and spaces, which need no escape: shorter than base64.
+    return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
+
+
+def embedded(figure: Figure, folder: Path, stem: str) -> str:
+    """Save a figure, and return it as the address of an image within a page."""
+    svg, _ = save(figure, folder, stem)
+    return svg_uri(svg)
 
 
 def _simple_figure(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from vgcore.figures import embedded
 from vgcore.impacts.table import Impact, shown
-from vgcore.papers.page import embedded, render
+from vgcore.papers.page import render
 from vgcore.study.files import write_text
 
 

@@ -73,7 +73,7 @@ def _truncation_lane(
     full_squares = _sum_squares(full)
     start = n_steps + 1 - n_losses
     for t in range(start, n_steps + 1):
-        exponents[0, t] = _place_loss(losses[t - start], values.shape[1], carried[t])
+        exponents[0, t] = _place_loss(losses[t - start], values.shape[1], carried[t])[1]
     partial[:] = 0.0
     exponent = NOTHING
     i = 0

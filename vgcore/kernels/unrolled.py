@@ -24,7 +24,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
-from vgcore.kernels.rnn import LN2, _copy, _scaled_squares
+from vgcore.kernels.rnn import LN2, _copy, _of_row, _scaled_squares
 from vgcore.kernels.tangent import Motion, Network, _advance, _place
 from vgcore.kernels.tiles import _add_matmat, _row_sums
 from vgcore.kernels.vectors import _scale_exact, _sum_squares, _vecmat, aligned_zeros, padded
@@ -136,12 +136,12 @@ def _to_past(past: Array, slope: Array, product: Array, delta: Array, out: Array
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _place_loss(loss: Array, P: int, out: Array) -> int:
-    """Set out (S P,), padded, to a loss gradient (S N,), settled; return its exponent."""
+def _place_loss(loss: Array, P: int, out: Array) -> tuple[float, int]:
+    """Set out (S P,), padded, to a loss gradient (S N,), settled; return what `_settle` does."""
     n = loss.size * P // out.size
     for j in range(loss.size):
         out[j // n * P + j % n] = loss[j]
-    return _settle(out, 0)[1]
+    return _settle(out, 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -157,8 +157,9 @@ def _unroll_back(losses: Array, unrolled: Unrolled) -> None:
     n_losses = losses.shape[0]
     for t in range(n_steps):
         squares[1, t], exponents[1, t] = _settle(values[t], exponents[1, t])
-    exponents[0, n_steps] = _place_loss(losses[n_losses - 1], P, deltas[n_steps])
-    squares[0, n_steps], exponents[0, n_steps] = _settle(deltas[n_steps], exponents[0, n_steps])
+    squares[0, n_steps], exponents[0, n_steps] = _place_loss(
+        losses[n_losses - 1], P, deltas[n_steps]
+    )
     for t in range(n_steps - 1, -1, -1):
         delta = deltas[t]
         _to_gates(unrolled.to_gates[t], deltas[t + 1], gates[t])
@@ -168,7 +169,7 @@ def _unroll_back(losses: Array, unrolled: Unrolled) -> None:
         squares[0, t], exponents[0, t] = _settle(delta, exponents[0, t + 1])
         row = t - 1 - (n_steps - n_losses)  # of the loss at t
         if row >= 0:
-            loss_exponent = _place_loss(losses[row], P, loss)
+            loss_exponent = _place_loss(losses[row], P, loss)[1]
             exponent = _add_scaled(loss, loss_exponent, scratch, delta, exponents[0, t])
             squares[0, t], exponents[0, t] = _settle(delta, exponent)
 
@@ -187,14 +188,9 @@ def _unroll(
 
     Leading axes of inputs and initial_state of the network are (draws or 1, trajectories or 1).
     """
-    inputs, state = network.inputs, network.initial_state
-    motion = _place(
-        network,
-        draw,
-        inputs[min(draw, inputs.shape[0] - 1), min(trajectory, inputs.shape[1] - 1)],
-        state[min(draw, state.shape[0] - 1), min(trajectory, state.shape[1] - 1)],
-        motion,
-    )
+    inputs = _of_row(network.inputs, draw, trajectory)
+    state = _of_row(network.initial_state, draw, trajectory)
+    motion = _place(network, draw, inputs, state, motion)
     for i in range(unrolled.W_rec.shape[0]):
         _copy(network.W_rec[draw, i], unrolled.W_rec[i])
     for _ in range(burn_in):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from vgcore import environment, report
-from vgcore.figures import PALETTE, RC, save
+from vgcore.figures import PALETTE, RC, embedded
 from vgcore.papers.coverage import Coverage
 from vgcore.papers.table import Claim, Figure, Finding, verdict
 from vgcore.study.files import write_text
@@ -114,13 +113,6 @@ def draw(figure: Figure) -> mpl_figure.Figure:
             *ax.get_legend_handles_labels(), loc="outside upper left", ncols=2, fontsize=8.5
         )
     return drawn
-
-
-def embedded(figure: mpl_figure.Figure, folder: Path, name: str) -> str:
-    """Save a figure, and return it as the address of an image within a page."""
-    svg, _ = save(figure, folder, name)
-    drawing = " ".join(svg.read_text("utf-8").split())
-    return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
 
 
 def provenance(out: Path, run: str, seed: int, seconds: float) -> dict[str, Any]:

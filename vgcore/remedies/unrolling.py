@@ -8,7 +8,7 @@ from typing import Any
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.cell_steps import walk
+from vgcore.cell_steps import at, walk
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
 from vgcore.kernels.tangent import Network, new_motion
@@ -84,7 +84,7 @@ def over_trajectories(
     def run(first: int, stop: int, unrolled: Unrolled, unroll: Unroll, *own: Any) -> None:
         for d in range(first, stop):
             for k in range(shape[1]):
-                loss: Array = losses[min(d, losses.shape[0] - 1), min(k, losses.shape[1] - 1)]
+                loss = at(losses, d, k)
                 unroll(d, k, loss)
                 work(d, k, loss, unrolled, *own)
 

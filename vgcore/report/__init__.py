@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import re
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +69,7 @@ class Drawing:
             small = io.BytesIO()
             Image.open(self.png).convert("RGB").save(small, "WEBP", lossless=True, method=4)
             return f"data:image/webp;base64,{base64.b64encode(small.getvalue()).decode()}"
-        drawing = " ".join(self.svg.read_text("utf-8").split())
-        # Most of an SVG is digits and spaces, which need no escape: shorter than base64.
-        return "data:image/svg+xml," + urllib.parse.quote(drawing, safe=" /:=;,().-+'")
+        return figures.svg_uri(self.svg)
 
 
 @dataclass(frozen=True)

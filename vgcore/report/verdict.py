@@ -192,11 +192,13 @@ def _advice(
     if vanishes and longer:
         rows = [row for _, row in longer]
         cheaper = [row for row in rows if row["cost"] < rows[0]["cost"]]
-        cost = cheaper and (
-            f", at {rows[0]['cost']:.3g} times the arithmetic of a step without a remedy; "
-            f"{cheaper[0]['series']} buys the most for less, {cheaper[0]['cost']:.3g} times"
-        )
-        said.append(f"For a longer memory, {rows[0]['series']} comes first{cost or ''}.")
+        first = f"For a longer memory, {rows[0]['series']} comes first"
+        if cheaper:
+            first += (
+                f", at {rows[0]['cost']:.3g} times the arithmetic of a step without a remedy; "
+                f"{cheaper[0]['series']} buys the most for less, {cheaper[0]['cost']:.3g} times"
+            )
+        said.append(f"{first}.")
     elif vanishes and standings:
         said.append("No remedy measured is known to lengthen memory.")
     if explodes and calmer:

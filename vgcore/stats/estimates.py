@@ -42,6 +42,8 @@ class Estimate(NamedTuple):
 
 NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan)
 
+HUGE = 1e300  # stands for infinity where values are added or subtracted before they are ranked
+
 
 def known_level(level: float) -> float:
     """Return a confidence level that is one."""
@@ -51,6 +53,20 @@ def known_level(level: float) -> float:
 def two_sided(level: float) -> float:
     """Standard normal quantile z: +-z holds `level`."""
     return float(special.ndtri(0.5 + known_level(level) / 2))
+
+
+def bounded(values: npt.ArrayLike) -> Floats:
+    """All values in one row, infinities as `HUGE`."""
+    return np.clip(np.asarray(values, dtype=np.float64).ravel(), -HUGE, HUGE)
+
+
+def ranked(value: float, low: float, high: float, level: float) -> Estimate:
+    """An estimate whose value and ends were ranked among those of `bounded`."""
+    value, low, high = (
+        float(np.copysign(np.inf, v)) if abs(v) > HUGE / 4 else float(v) for v in (value, low, high)
+    )
+    finite = np.isfinite(low) and np.isfinite(high)
+    return Estimate(value, low, high, (high - low) / (2 * two_sided(level)) if finite else np.nan)
 
 
 @lru_cache(maxsize=1024)

@@ -17,13 +17,13 @@ from vgcore.stats.estimates import (
     NOTHING,
     Estimate,
     Floats,
+    bounded,
     known_level,
     mean,
+    ranked,
     score_interval,
-    two_sided,
 )
 
-_HUGE = 1e300  # stands for infinity where pairs are averaged
 _EXACT = 200  # differences up to which the law of the signed-rank sum is tabulated
 
 
@@ -75,7 +75,7 @@ class PairwiseMeans:
     """
 
     def __init__(self, differences: npt.ArrayLike) -> None:
-        values = np.clip(np.asarray(differences, dtype=np.float64).ravel(), -_HUGE, _HUGE)
+        values = bounded(differences)
         if np.isnan(values).any():
             raise ValueError(
                 f"differences: found nan among {len(values)} values, expected real numbers or "
@@ -90,15 +90,8 @@ class PairwiseMeans:
         if self.n == 0:
             return NOTHING
         cut = _signed_rank_cut(self.n, level)
-        ends = (self.means[cut], self.means[-1 - cut]) if cut >= 0 else (np.nan, np.nan)
-        value, low, high = (
-            float(np.copysign(np.inf, v)) if abs(v) > _HUGE / 4 else float(v)
-            for v in (np.median(self.means), *ends)
-        )
-        finite = np.isfinite(low) and np.isfinite(high)
-        return Estimate(
-            value, low, high, (high - low) / (2 * two_sided(level)) if finite else np.nan
-        )
+        low, high = (self.means[cut], self.means[-1 - cut]) if cut >= 0 else (np.nan, np.nan)
+        return ranked(float(np.median(self.means)), low, high, level)
 
     def p_above(self, shift: float = 0.0) -> float:
         """One-sided p-value: that they lie above `shift` although their law centres there."""

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from vgcore.stats.estimates import LEVEL, NOTHING, Estimate, two_sided
+from vgcore.stats.estimates import LEVEL, NOTHING, Estimate, bounded, ranked, two_sided
 
 MOST = 2000  # draws of each sample whose differences are taken; draws are independent
-_HUGE = 1e300  # stands for infinity
 
 
 def two_sample_shift(
@@ -46,10 +45,7 @@ def two_sample_shift(
     >>> shift.low < 0.5 < shift.high, p < 0.001
     (True, True)
     """
-    one, two = (
-        np.clip(np.asarray(values, dtype=np.float64).ravel()[:MOST], -_HUGE, _HUGE)
-        for values in (a, b)
-    )
+    one, two = bounded(a)[:MOST], bounded(b)[:MOST]
     m, n = one.size, two.size
     if m == 0 or n == 0:
         return NOTHING, float("nan")
@@ -66,4 +62,4 @@ def two_sample_shift(
     above = (differences > 0).sum() + (differences == 0).sum() / 2
     miss = max(abs(float(above) - centre) - 0.5, 0.0)
     p = float(2 * special.ndtr(-miss / spread))
-    return Estimate(shift, float(low), float(high), float((high - low) / (2 * z))), p
+    return ranked(shift, low, high, level), p
