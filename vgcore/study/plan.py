@@ -383,8 +383,9 @@ def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, flo
     """
     if not seconds:
         return None
-    predicted = np.array([chunks[i].flop / CORE_FLOPS for i in seconds])
-    took = np.array(list(seconds.values()), float)
+    measured = sorted(seconds)  # the order in which they came would move the last digit
+    predicted = np.array([chunks[i].flop / CORE_FLOPS for i in measured])
+    took = np.array([seconds[i] for i in measured], float)
     ratios = took / predicted
     low, middle, high = np.quantile(ratios, (0.05, 0.5, 0.95))
     spread = ((took - took.mean()) ** 2).sum()
