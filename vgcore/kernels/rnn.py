@@ -30,6 +30,7 @@ from vgcore.kernels.vectors import (
     _normalise,
     _pull_rows,
     _push_rows,
+    _range,
     _scale_exact,
     _sum_squares,
     _vecmat,
@@ -235,13 +236,21 @@ def _activate_far(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
+    """Between which square norms of its activity the state 2**exponent x of n units may stay."""
+    least, most = _range(x)
+    if exponent < 0:
+        most = min(most, np.ldexp(1.0, 2 * (_NEAR - exponent)))
+    elif exponent > 0:
+        least = max(least, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
+    return least, most
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
     """Whether the square norm of its activity says that the state 2**exponent x left its range."""
-    if not _in_range(square, x):
-        return True
-    if exponent < 0:
-        return bool(square > np.ldexp(1.0, 2 * (_NEAR - exponent)))
-    return bool(exponent > 0 and square < n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
+    least, most = _bounds(exponent, n, x)
+    return not least <= square <= most
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)

@@ -634,11 +634,18 @@ _LOW_64, _HIGH_64 = _BOUNDS[8]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _range(x: Array) -> tuple[float, float]:
+    """Between which square norms a vector in the dtype of x may stay as it is."""
+    if x.itemsize == 4:
+        return _LOW_32, _HIGH_32
+    return _LOW_64, _HIGH_64
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _in_range(square: float, x: Array) -> bool:
     """Whether a vector with this square norm may stay as it is, in the dtype of x."""
-    if x.itemsize == 4:
-        return bool(_LOW_32 <= square <= _HIGH_32)
-    return bool(_LOW_64 <= square <= _HIGH_64)
+    least, most = _range(x)
+    return bool(least <= square <= most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
