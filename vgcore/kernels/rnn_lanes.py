@@ -160,7 +160,9 @@ def _settle(
             _take_lane(x, lane, L, n, row)
             exponent = _rescale_state(row, exponents[lane], near_zero, far)
             _set_exponent(lanes, lane, exponent, n)
-            _activate_at(activation, near_zero, far, row, exponent, n, scratch, row_value, row_slope)
+            _activate_at(
+                activation, near_zero, far, row, exponent, n, scratch, row_value, row_slope
+            )
             _put_lane(row[:n], lane, L, x)
             _put_lane(row_value[:n], lane, L, value)
             _put_lane(row_slope[:n], lane, L, slope)
@@ -241,7 +243,12 @@ def _forward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
 def _backward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
     """Carry the gradients back over T steps, and set norms 4**norm_exponents to ||delta||^2."""
     n, L = network.bias.shape[1], lanes.exponent.size
-    n_steps, exponents, since, row = lanes.slopes.shape[0], lanes.exponent, lanes.since, lanes.rows[0]
+    n_steps, exponents, since, row = (
+        lanes.slopes.shape[0],
+        lanes.exponent,
+        lanes.since,
+        lanes.rows[0],
+    )
     delta, product = lanes.x, lanes.y
     _place(network.loss_gradient, draw, last, L, delta)
     exponents[:] = 0
