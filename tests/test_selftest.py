@@ -57,6 +57,14 @@ MUTANTS = {
         "kernels/rnn.py", "slope = rows.slopes[n_steps - lag]", "slope = rows.slopes[n_steps - 1]",
         "RNN of 20",
     ),
+    "transposed W, lanes": (
+        "kernels/rnn_lanes.py", "_pack_lane(network.W_rec[d], lane, lanes.W_rec)",
+        "_pack_lane(network.W_rec[d].T, lane, lanes.W_rec)", "RNN: gradient norm",
+    ),
+    "derivative a step late, lanes": (
+        "kernels/rnn_lanes.py", "slope = lanes.slopes[n_steps - lag]",
+        "slope = lanes.slopes[n_steps - 1]", "RNN: gradient norm",
+    ),
     "scale forgotten": (
         "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
         "0.5 * out_log_norm[lag]", "60 factors",
