@@ -445,47 +445,6 @@ def quarters_zeros(n: int, dtype: npt.DTypeLike) -> Array:
     return aligned_zeros((P // size * P, size), dtype)
 
 
-def _write_turn(
-    code: _Code,
-    W: ir.Value,
-    _W_rows: ir.Value,
-    m: ir.Value,
-    first: ir.Value,
-    out: ir.Value,
-    _out_rows: ir.Value,
-    out_size: ir.Value,
-    line: ir.Value,
-    place: ir.Value,
-) -> None:
-    """Write out[line + i, place + lane] = W[first + lane, i] for all lanes and i < m."""
-    builder = code.builder
-    sources = [
-        code.at(W, builder.mul(builder.add(first, _int(lane)), m)) for lane in range(code.lanes)
-    ]
-    target = code.at(out, builder.mul(line, out_size), place)
-    with code.rolled(_int(0), m) as i:
-        vector = ir.Constant(code.vector, ir.Undefined)
-        for lane, source in enumerate(sources):
-            entry = builder.load(code.at(source, i))
-            vector = builder.insert_element(vector, entry, ir.Constant(ir.IntType(32), lane))
-        code.store(vector, code.vectors(code.at(target, builder.mul(i, out_size))))
-    builder.ret_void()
-
-
-if config.DISABLE_JIT:  # type: ignore[attr-defined]
-
-    def _turn(W: Array, first: int, out: Array, line: int, place: int) -> None:
-        lanes = BYTES // out.itemsize
-        out[line : line + W.shape[1], place : place + lanes] = W[first : first + lanes].T
-
-else:
-
-    @intrinsic
-    def _turn(typingctx: Any, W: Any, first: Any, out: Any, line: Any, place: Any) -> Any:
-        """Set out[line + i, place + lane] = W[first + lane, i], a vector of rows of W (n, m)."""
-        return _routine(_write_turn, (W, first, out, line, place), (2, 0, 2, 0, 0), returns=None)
-
-
 def _write_row_squares(
     code: _Code,
     x: ir.Value,

@@ -15,7 +15,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels.columns import _row_squares, _turn, gate_zeros
+from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
     _NEAR,
@@ -30,6 +30,7 @@ from vgcore.kernels.vectors import (
     _max_abs,
     _scale_exact,
     _sum_squares,
+    _turn,
     aligned_zeros,
     padded,
 )
@@ -121,7 +122,7 @@ def _pack_gates(W: Array, order: Integers, out: Array) -> None:
             panel, column = first // lanes // columns, first // lanes % columns
             place = (column * gates + g) * lanes
             if first + lanes <= n:
-                _turn(W, order[g] * n + first, out, panel * lines, place)
+                _turn(W, order[g] * n + first, 0, W.shape[1], out, panel * lines, 1, place)
             else:
                 for lane in range(n - first):
                     row = W[order[g] * n + first + lane]

@@ -24,7 +24,7 @@ from vgcore.kernels.rnn import (
     _rescale_state,
     _scaled_squares,
 )
-from vgcore.kernels.vectors import _vecmat
+from vgcore.kernels.vectors import BYTES, _turn, _vecmat
 
 
 @_columnwise(2, 1, 1, 1, 1)
@@ -44,13 +44,23 @@ def _to_gate(shares: Any, delta: Any, keep: Any, gate: Any) -> None:
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _pack_quarters(W: Array, transpose: bool, P: int, out: Array) -> None:
-    """Pack W (N, N), or its transpose, for `_from_quarters`: a quarter of P rows as each gate."""
-    size, quarter = out.shape[1], P // 4
-    for i in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            row, column = (j, i) if transpose else (i, j)
-            place = column // size * quarter + row % quarter
-            out[place * 4 + row // quarter, column % size] = W[i, j]
+    """Pack W (N, N), or its transpose, for `_from_quarters`: a quarter of P rows as each gate.
+
+    Row r and column c are at [(c // size quarter + r % quarter) 4 + r // quarter, c % size].
+    """
+    n, size, quarter, lanes = W.shape[0], out.shape[1], P // 4, BYTES // out.itemsize
+    for gate in range(-(-n // quarter)):
+        first = gate * quarter
+        stop = min(first + quarter, n)
+        for column in range(0, n, lanes):
+            line, place = column // size * P + gate, column % size
+            if transpose and column + lanes <= n:
+                _turn(W, column, first, stop - first, out, line, 4, place)
+            else:
+                for r in range(first, stop):
+                    for c in range(column, min(column + lanes, n)):
+                        entry = W[c, r] if transpose else W[r, c]
+                        out[line + 4 * (r - first), place + c - column] = entry
 
 
 # Inlined before types are known, the batch compiles in 17 % less time; walks call it by itself.

@@ -33,6 +33,7 @@ from vgcore.kernels.vectors import (
     _range,
     _scale_exact,
     _sum_squares,
+    _turn,
     _vecmat,
     aligned_zeros,
     padded,
@@ -154,6 +155,25 @@ def _pack(matrix: Array, transpose: bool, out: Array) -> None:
                 out[j, i] = matrix[i, j]
             else:
                 out[i, j] = matrix[i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _pack_square(matrix: Array, transpose: bool, out: Array) -> None:
+    """`_pack` for a contiguous square matrix: whole rows, or whole squares of its transpose."""
+    n, lanes = matrix.shape[0], BYTES // out.itemsize
+    if not transpose:
+        for i in range(n):
+            _copy(matrix[i], out[i])
+        return
+    for i in range(n):
+        out[i] = 0.0
+    for first in range(0, n, lanes):
+        if first + lanes <= n:
+            _turn(matrix, first, 0, n, out, 0, 1, first)
+        else:
+            for i in range(first, n):
+                for j in range(n):
+                    out[j, i] = matrix[i, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -481,8 +501,8 @@ def _profile_batch(
     for draw in range(0, n_draws, rows.forward.shape[0]):
         D = min(rows.forward.shape[0], n_draws - draw)
         for d in range(D):
-            _pack(network.W_rec[draw + d], True, rows.forward[d])
-            _pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])
+            _pack_square(network.W_rec[draw + d], True, rows.forward[d])
+            _pack_square(network.W_rec[draw + d], network.as_printed, rows.backward[d])
             _pack(network.W_in[draw + d], True, rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)
