@@ -518,19 +518,33 @@ def _write_matvec(
     builder = code.builder
     M, x, width = code.vectors(M), code.vectors(x), code.width(P)
     done = code.variable(_int(0))
-    for block in (8, 1):
-        with code.steps(done, rows, block) as row:
-            lines = [builder.add(row, _int(r)) for r in range(block)]
+
+    def products(row: ir.Value, block: int) -> list[ir.Value]:
+        """The sums of vectors of so many rows, as many at once as stay in registers."""
+        found = []
+        at_once = min(block, 16 if code.wide else 4)
+        for some in range(0, block, at_once):
+            lines = [builder.add(row, _int(r)) for r in range(some, some + at_once)]
             sums = [code.variable(code.zero) for _ in lines]
-            with cgutils.for_range(builder, width) as column:
-                factor = code.load(x, column.index)
+            for total in sums:
+                builder.store(code.zero, total)
+            with code.rolled(_int(0), width) as column:
+                factor = code.load(x, column)
                 for line, total in zip(lines, sums, strict=True):
-                    entry = code.load(M, builder.mul(line, width), column.index)
-                    code.accumulate(total, factor, entry)
-            for line, total in zip(lines, sums, strict=True):
-                product = code.fold(builder.load(total), builder.fadd)
-                first = builder.load(code.at(start, line))
-                builder.store(builder.fadd(first, product), code.at(y, line))
+                    code.accumulate(
+                        total, factor, code.load(M, builder.mul(line, width), column)
+                    )
+            found += [builder.load(total) for total in sums]
+        return found
+
+    with code.steps(done, rows, code.lanes) as row:
+        first = code.load(code.vectors(code.at(start, row)))
+        product = code.folds(products(row, code.lanes))
+        code.store(builder.fadd(first, product), code.vectors(code.at(y, row)))
+    with code.steps(done, rows, 1) as row:
+        product = code.fold(products(row, 1)[0], builder.fadd)
+        first = builder.load(code.at(start, row))
+        builder.store(builder.fadd(first, product), code.at(y, row))
     builder.ret_void()
 
 
