@@ -123,7 +123,7 @@ MUTANTS = {
         "kernels/gru.py", "delta[0] = h * z", "delta[0] = h * (1.0 - z)", "cell GRU",
     ),
     "leaky unit without its share": (
-        "kernels/leaky.py", "keep[0] = a * slope[0]", "keep[0] = slope[0]", "cell LeakyRNN",
+        "kernels/leaky.py", "kept[i] = leak * slope[i]", "kept[i] = slope[i]", "cell LeakyRNN",
     ),
     "a radius off by a thousandth": (
         "spectrum.py", "return radius", "return 1.001 * radius", "spectral radius",

@@ -376,7 +376,7 @@ def _meet_drives(rows: Rows) -> bool:
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
+def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Any) -> bool:
     """Set the drive of each row to W_in u_t + b; return whether one is not zero."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
     inputs = network.inputs
@@ -461,7 +461,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _place(vectors: Array, draw: int, trajectory: int, rows: Rows, target: Array) -> None:
+def _place(vectors: Array, draw: int, trajectory: int, rows: Any, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
     for r in range(R):
