@@ -116,7 +116,7 @@ def _rescaled(rng: np.random.Generator) -> Finding:
 _SCALES: dict[str, Callable[[Array], Array]] = {
     "as drawn": lambda W: W,
     "tiny": lambda W: 1e-150 * W,
-    "triangular": lambda W: np.tril(W) + 1e3 * np.tril(W, -1),
+    "triangular": lambda W: np.tril(W) + 1e100 * np.tril(W, -1),
 }
 for _scale, _apply in _SCALES.items():
 
