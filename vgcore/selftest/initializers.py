@@ -73,6 +73,12 @@ def _sparse(rng: np.random.Generator) -> Finding:
     return identity((draw_weights("sparse", 20, _N, rng=rng) != 0).sum(axis=2), 15.0, 0.0)
 
 
+@check("sparse: columns uniform", "init sparse", statistical=True)
+def _sparse_columns(rng: np.random.Generator) -> Finding:
+    W = draw_weights("sparse", _DRAWS, _N, rng=rng)
+    return law((W[:, :, :8] != 0).sum(axis=(1, 2)), 8.0 * 15)
+
+
 @check("antisymmetric: W = -W^T", "init antisymmetric")
 def _antisymmetric(rng: np.random.Generator) -> Finding:
     W = draw_weights("antisymmetric", 10, _N, rng=rng)
@@ -110,6 +116,7 @@ def _rescaled(rng: np.random.Generator) -> Finding:
 _SCALES: dict[str, Callable[[Array], Array]] = {
     "as drawn": lambda W: W,
     "tiny": lambda W: 1e-150 * W,
+    "triangular": lambda W: np.tril(W) + 1e100 * np.tril(W, -1),
 }
 for _scale, _apply in _SCALES.items():
 

@@ -55,7 +55,7 @@ def spectral_radius_cdf(
     n_hidden : array_like of int
         N, the size of the matrix.
     gain : array_like
-        g; entries are N(0, g^2/N).
+        g, above 0; entries are N(0, g^2/N).
 
     Returns
     -------

@@ -41,7 +41,7 @@ def memory_horizon(rate: npt.ArrayLike, eps: npt.ArrayLike = 1e-3) -> Numbers:
     """
     x = checks.numbers("rate", rate)
     log_eps = np.log(checks.numbers("eps", eps, above=0.0, below=1.0))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         return np.asarray(np.where(x < 0.0, log_eps / np.minimum(x, 0.0), np.inf))[()]
 
 
@@ -296,6 +296,11 @@ def truncation_share(
     TypeError, ValueError
         A bad argument, by name.
 
+    Notes
+    -----
+    Two geometric sums. It assumes one rate at all lags and a loss at the last step alone; what is
+    measured, `vgcore.remedies.truncation`, assumes neither.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -341,6 +346,10 @@ def linear_recurrence_variance(coefficient: npt.ArrayLike) -> Numbers:
     See Also
     --------
     linear_recurrence_sensitivity
+
+    Notes
+    -----
+    h_t is the sum of l^k x_{t-k}, so this is that of l^2k: a first-order autoregression.
 
     Examples
     --------

@@ -114,12 +114,16 @@ def gaussian_critical_gain(n_hidden: npt.ArrayLike) -> Numbers:
     Returns
     -------
     ndarray of float64
-        Near 1 + 1 / (2 N).
+        sqrt(N / 2) exp(-psi(N / 2) / 2), near 1 + 1 / (2 N).
 
     Raises
     ------
     TypeError, ValueError
         A bad argument, by name.
+
+    Notes
+    -----
+    The root of lambda_1 in `gaussian_exponents` (Newman 1986).
 
     Examples
     --------
@@ -156,8 +160,9 @@ def gaussian_log_norm(
 
     Notes
     -----
-    The norm is a product of independent g chi_N / sqrt(N) variables. For large t it is log-normal,
-    and its moments say nothing of a typical draw.
+    The norm is a product of independent g chi_N / sqrt(N) variables (J. E. Cohen, C. M. Newman,
+    Ann. Probab. 12, 283-310 (1984)). For large t it is log-normal, and its moments say nothing of
+    a typical draw.
 
     Examples
     --------
@@ -198,6 +203,11 @@ def gaussian_log_moment(
     TypeError, ValueError
         A bad argument, by name.
 
+    Notes
+    -----
+    The norm is a product of t independent g chi_N / sqrt(N) variables, so this is
+    t [k ln(g sqrt(2 / N)) + ln Gamma((N + k) / 2) - ln Gamma(N / 2)], exact at every t and N.
+
     Examples
     --------
     The median norm is 1e-7, the mean norm 4e-4: rare draws carry the mean.
@@ -210,8 +220,20 @@ def gaussian_log_moment(
     t = checks.integers("n_steps", n_steps)
     n = checks.integers("n_hidden", n_hidden, least=1)
     g = checks.numbers("gain", gain, above=0.0)
-    ratio = special.gammaln((n + k) / 2.0) - special.gammaln(n / 2.0)
-    return np.asarray(t * (k * np.log(g * np.sqrt(2.0 / n)) + ratio))[()]
+    return np.asarray(t * (k * np.log(g) + _log_gamma_ratio(n / 2.0, k / 2.0)))[()]
+
+
+def _log_gamma_ratio(a: Numbers, h: Numbers) -> Numbers:
+    """Return ln Gamma(a + h) - ln Gamma(a) - h ln a; by Stirling's series where these cancel."""
+    x = np.maximum(a, 20.0)
+
+    def rest(x: Numbers) -> Numbers:
+        y = x**-2.0
+        return np.asarray((1 / 12 - y * (1 / 360 - y * (1 / 1260 - y / 1680))) / x)
+
+    series = (x + h - 0.5) * np.log1p(h / x) - h + rest(x + h) - rest(x)
+    plain = special.gammaln(a + h) - special.gammaln(a) - h * np.log(a)
+    return np.where(a < 20.0, plain, series)
 
 
 def fuss_catalan_edge(n_steps: npt.ArrayLike) -> Numbers:

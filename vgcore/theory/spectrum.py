@@ -164,7 +164,9 @@ def _log_ratios(activation: str, variance: Array, log_u: Array, f: Ratios) -> Ar
             return f(2.0 * np.log(slope) + log_u[row])
 
     # q = 0 stands for the slopes near 0, which any tiny variance gives, and inf for those far out
-    return gaussian_expectation(functions, np.clip(variance, 1e-40, 1e30))
+    return gaussian_expectation(
+        functions, np.where(np.isinf(variance), 1e30, np.maximum(variance, 1e-40))
+    )
 
 
 def _functions(activation: str, variance: Array, log_u: Array) -> Array:
