@@ -109,9 +109,10 @@ def dependencies_text(table: pd.DataFrame) -> list[str]:
     """How far each remedy gets, and whether remedies differ on the same nets."""
     text = []
     rates = table[table.quantity == "solved"]
-    for name, group in rates.groupby("condition", sort=False):
+    for key, group in rates.groupby("condition", sort=False):
+        name = str(key)
         if name not in REMEDIES:
-            text += _budget(str(name), group.iloc[0], table)
+            text += _budget(name, group.iloc[0], table)
             continue
         rows = list(each(group.sort_values("x")))
         half = list(itertools.takewhile(lambda one: one.value >= 0.5, rows))
