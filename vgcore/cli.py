@@ -38,8 +38,8 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except StudyInterrupted as stop:
             _fail(str(stop), 130)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr, flush=True)
+        except KeyboardInterrupt as stop:
+            print(str(stop) or "interrupted", file=sys.stderr, flush=True)
             os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
         except BrokenPipeError:
             raise  # the reader of our output has gone; nothing to say
@@ -284,8 +284,14 @@ def _run_impacts(
         lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
-    with Jobs(silent=as_json) as progress:
-        page = impacts.run(folder, study, n_threads=workers, only=only, tell=progress.tell)
+    try:
+        with Jobs(silent=as_json) as progress:
+            page = impacts.run(folder, study, n_threads=workers, only=only, tell=progress.tell)
+    except KeyboardInterrupt:
+        kept = len(list((folder / "pieces").glob("*.parquet")))
+        raise KeyboardInterrupt(
+            f"interrupted: {kept} jobs are kept in {folder}; the same command goes on from there"
+        ) from None
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
     else:

@@ -326,9 +326,9 @@ def _misleads(table: pd.DataFrame) -> list[str]:
         return []
     name = gap.idxmax()
     return [
-        f"It misleads most for {name}: of {len(gap)} conditions its untrained nets have horizon "
-        f"number {ranks[0][name]:.0f} from the longest ({horizon[name]:.3g} lags), and its trained "
-        f"nets memory number {ranks[1][name]:.0f} ({delay[name]:.3g} steps)."
+        f"It misleads most for {name}: of {len(gap)} conditions its horizon is number "
+        f"{ranks[0][name]:.0f} from the longest ({horizon[name]:.3g} lags), and the delay that its "
+        f"nets learn number {ranks[1][name]:.0f} ({delay[name]:.3g} steps)."
     ]
 
 

@@ -152,7 +152,7 @@ def _budget(name: str, solved: Any, table: pd.DataFrame) -> list[str]:
     )
     times = table[(table.condition == name) & (table.quantity == "updates to solve")]
     if len(times):
-        said += f", in a median of {times.value.iloc[0]:,.0f}"
+        said += f", after a median of {times.value.iloc[0]:,.0f}"
     limit = (
         "the budget, and not the remedy, ends its curve"
         if solved.low > fewer.high
