@@ -572,11 +572,11 @@ def _delay_line(rng: np.random.Generator) -> Array:
     return memory_capacity(cell, _FIT, max_delay=_DELAYS, rng=rng).capacity
 
 
-@check("a line of 5 units remembers 5 inputs", "estimator memory capacity")
+@check("a line of 5 units remembers 5 inputs", "estimator echo states")
 def _remembered(rng: np.random.Generator) -> Finding:
     return identity(_delay_line(rng)[:, :_LINE], 1.0, 1e-9)
 
 
-@check("and of earlier ones nothing, on average", "estimator memory capacity", statistical=True)
+@check("and of earlier ones nothing, on average", "estimator echo states", statistical=True)
 def _forgotten(rng: np.random.Generator) -> Finding:
     return law(_delay_line(rng)[:, _LINE:].mean(axis=1), 0.0)
