@@ -247,7 +247,6 @@ def test_every_activation_initializer_and_cell_is_covered():
     for estimator in (
         "rate", "horizon", "growing share", "spectral radius", "Lyapunov exponents",
         "Jacobian product", "truncation share", "clipping", "penalties", "echo states",
-        "memory capacity",
     ):  # fmt: skip
         assert f"estimator {estimator}" in areas
 

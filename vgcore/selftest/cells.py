@@ -451,13 +451,13 @@ for _n, _trajectories in ((5, 1), (40, 1), (40, 8)):
 
 def _printed(rng: np.random.Generator, n: int) -> Finding:
     """The Jacobian as Pascanu et al. print it: W in the place of its transpose."""
-    cell = RNN.draw(2, n, gain=1.2, rng=rng)
-    starts, v = rng.standard_normal((2, 2, 1, n))
+    cell = RNN.draw(_DRAWS, n, gain=1.2, rng=rng)
+    starts, v = rng.standard_normal((2, _DRAWS, 1, n))
     found = gradient_profile(
         cell, 2, initial_state=starts, loss_gradient=v, jacobian="as_printed"
     ).log_norm
-    expected = np.empty((2, 1, 3))
-    for draw in range(2):
+    expected = np.empty((_DRAWS, 1, 3))
+    for draw in range(_DRAWS):
         W, x, delta = cell.W_rec[draw], starts[draw, 0], v[draw, 0]
         for lag, state in enumerate((W @ np.tanh(x), x, x)):
             expected[draw, 0, lag] = np.log(np.linalg.norm(delta))
@@ -491,29 +491,42 @@ for _n in (5, 20):
     check(f"RNN of {_n} units: trajectories together and alone", "cell RNN", n=_n)(_together)
 
 
+_LINES = {"linear": (1.0, 1.0), "relu": (1.0, 1.0), "leaky_relu": (0.01, 0.01), "gelu": (0.5, 1.0)}
+"""Slope near zero, and far from it on the side where states begin."""
+
+
 def _extreme(rng: np.random.Generator, n: int, activation: str, gain: float) -> Finding:
-    """States and gradients far beyond the range of floats, in closed form on g I."""
-    T, start = 60, np.abs(rng.standard_normal((1, 1, n)))
-    slope = 1.0
-    if activation == "leaky_relu":  # below zero
-        slope, start = 0.01, -start
-    cell = RNN(gain * np.eye(n)[None], activation=activation)
-    found = gradient_profile(cell, T, initial_state=start, rng=rng)
+    """States and gradients far beyond the range of floats, in closed form on g I.
+
+    Five draws, since those of few units have a kernel of their own, which one alone has not. A
+    leaky unit with leak 1 is a vanilla one.
+    """
+    T, start = 60, np.abs(rng.standard_normal((5, 1, n)))
+    slope = _LINES[activation][gain > 1.0]
+    if activation == "leaky_relu":
+        start = -start
+    size = 1.0
+    if activation == "gelu":  # which is no line in between
+        size = 1e200 if gain > 1.0 else 1e-200
+    W = np.tile(gain * np.eye(n), (5, 1, 1))
+    cells = [RNN(W, activation=activation), LeakyRNN(W, activation="linear")]
+    found = [
+        gradient_profile(cell, T, initial_state=size * start, rng=rng)
+        for cell in cells[: 2 if activation == "linear" else 1]
+    ]
     factor = np.log(gain * slope)
-    expected = (T - 1) * factor + np.log(slope * np.linalg.norm(start))
-    lags = np.arange(T + 1) * factor
+    lags = np.tile(np.arange(1, T + 1) * factor, (5, 1))
+    terms = (T - 1) * factor + np.log(size) + np.log(slope * np.linalg.norm(start, axis=2))
     return identity(
-        [found.log_norm[0, 0], np.r_[found.log_contribution[0, 0, :-1], lags[-1]]],
-        [lags, np.r_[np.full(T, expected), lags[-1]]],
+        [(one.log_norm[:, 0, 1:], one.log_contribution[:, 0, :-1]) for one in found],
+        [lags, np.broadcast_to(terms, lags.shape)],
         1e-9,
     )
 
 
 for _n in (3, 20):
-    for _activation, _gain in (
-        ("linear", 1e9), ("relu", 1e9), ("leaky_relu", 1e9),
-        ("linear", 1e-9), ("relu", 1e-9), ("leaky_relu", 1e-9),
-    ):  # fmt: skip
+    for _activation, _large in itertools.product(_LINES, (True, False)):
+        _gain = (2.0 if _activation == "gelu" else 1e9) ** (1 if _large else -1)
         check(
             f"{_activation} RNN of {_n} units, 60 factors {_gain:g}", "cell RNN",
             n=_n, activation=_activation, gain=_gain,
@@ -528,10 +541,18 @@ def _driven(rng: np.random.Generator, scale: float) -> Finding:
         states[0][0] = 1.0  # where no activation is a line yet
     for _ in range(T):
         states.append(g * states[-1] + u)
-    cell = RNN(g * np.eye(n)[None], np.ones((1, n, 1)), activation="linear")
-    found = gradient_profile(cell, T, inputs=[u], initial_state=states[0], rng=rng)
+    W, W_in = np.tile(g * np.eye(n), (5, 1, 1)), np.ones((5, n, 1))
+    cells = (
+        RNN(W, W_in, activation="linear"),
+        RNN(W[:1], W_in[:1], activation="linear"),
+        LeakyRNN(W, W_in, activation="linear"),
+    )
+    found = [
+        gradient_profile(cell, T, inputs=[u], initial_state=states[0], rng=rng).log_contribution
+        for cell in cells
+    ]
     before = [np.log(x.max()) + np.log(np.linalg.norm(x / x.max())) for x in states[T - 1 :: -1]]
-    return identity(found.log_contribution[0, 0, :T], before + np.arange(T) * np.log(g), 1e-9)
+    return identity(np.concatenate(found)[:, 0, :T], before + np.arange(T) * np.log(g), 1e-9)
 
 
 for _scale in (1e-200, 1e200):

@@ -137,6 +137,23 @@ def _exact_horizon(rng: np.random.Generator) -> Finding:
     return identity(horizon.lag[:, 0], np.ceil(theory.memory_horizon(np.log(a), 1e-3)), 0.0)
 
 
+@check("horizons of a I: censored, and of growth", "estimator horizon")
+def _other_horizons(rng: np.random.Generator) -> Finding:
+    """Over 300 steps; and growth from another norm of the loss, 1/e of that at lag 0."""
+    a = np.array([0.9, 0.99, 1.01, 1.05])
+    profile = gradient_profile(_linear(a[:, None, None] * np.eye(3)), 300, rng=rng)
+    found, other = profile.horizon(1e-3), profile.horizon(1e-3, log_loss=-1.0)
+    steps, sooner = (int(np.ceil((np.log(1e3) - less) / np.log(1.05))) for less in (0.0, 1.0))
+    events = found.event[:, 0] == ["vanish", "censored", "censored", "explode"]
+    return identity(
+        [found.lag[:, 0], found.censored[:, 0], found.growth_lag[:, 0], found.growth_censored[:, 0],
+         other.growth_lag[:, 0], events],
+        [[66, 300, 300, 300], [0, 1, 1, 1], [300, 300, 300, steps], [1, 1, 1, 0],
+         [300, 300, 300, sooner], [1, 1, 1, 1]],
+        0.0,
+    )  # fmt: skip
+
+
 _LATTICE, _BARRIER, _DOWN = 0.5, 7, 0.6  # step, steps to the barrier, probability of a step down
 
 
@@ -572,11 +589,11 @@ def _delay_line(rng: np.random.Generator) -> Array:
     return memory_capacity(cell, _FIT, max_delay=_DELAYS, rng=rng).capacity
 
 
-@check("a line of 5 units remembers 5 inputs", "estimator memory capacity")
+@check("a line of 5 units remembers 5 inputs", "estimator echo states")
 def _remembered(rng: np.random.Generator) -> Finding:
     return identity(_delay_line(rng)[:, :_LINE], 1.0, 1e-9)
 
 
-@check("and of earlier ones nothing, on average", "estimator memory capacity", statistical=True)
+@check("and of earlier ones nothing, on average", "estimator echo states", statistical=True)
 def _forgotten(rng: np.random.Generator) -> Finding:
     return law(_delay_line(rng)[:, _LINE:].mean(axis=1), 0.0)

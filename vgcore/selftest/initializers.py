@@ -9,7 +9,7 @@ import numpy as np
 from vgcore import theory
 from vgcore._typing import Array
 from vgcore.initializers import INITIALIZERS, draw_weights
-from vgcore.selftest.table import Finding, check, identity, law
+from vgcore.selftest.table import Finding, check, identity, law, share
 from vgcore.spectrum import spectral_radius
 
 _N, _DRAWS = 24, 400  # more non-zeros than the 15 of a sparse row fit in
@@ -61,6 +61,13 @@ def _orthogonal(rng: np.random.Generator) -> Finding:
 def _haar(rng: np.random.Generator) -> Finding:
     Q = draw_weights("orthogonal", 2000, 8, rng=rng)
     return law(np.trace(Q, axis1=1, axis2=2) ** 2, 1.0)
+
+
+@check("orthogonal: reflections as often as rotations", "init orthogonal", statistical=True)
+def _handedness(rng: np.random.Generator) -> Finding:
+    """Whichever way the first column points."""
+    Q = draw_weights("orthogonal", 2000, 2, rng=rng)
+    return share(int((np.linalg.det(Q) * Q[:, 0, 0] > 0.0).sum()), 2000, 0.5)
 
 
 @check("identity: W = I", "init identity")
