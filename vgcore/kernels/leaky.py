@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
@@ -120,7 +121,8 @@ def _leaky_backward(
     gate, scratch, turn = vectors[:P], vectors[P : 2 * P], vectors[6 * P :]
     turn[0] = 1.0
     squares[:2] = 0.0
-    exponents[:2] = exponent = 0
+    exponent = np.int64(0)  # no constant, as in `_leaky_batch`
+    exponents[:2] = exponent
     for lag in range(last + 1):
         squares[0, lag], exponents[0, lag] = _scaled_squares(delta, exponent)
         exponent = exponents[0, lag]
@@ -174,8 +176,9 @@ def _leaky_batch(
     as packed, packed_bias and state (P,), vectors (7 P,), keep (T + 1, P).
     """
     for d in range(out_log_norm.shape[0]):
-        _pack_quarters(W_rec[d], True, state.size, forward)
-        _pack_quarters(W_rec[d], False, state.size, backward)
+        for transpose in (True, False):
+            packed = forward if transpose else backward
+            _pack_quarters(W_rec[d], transpose, state.size, packed)
         _pack(W_in[d], True, input_weights)
         _copy(bias[d], packed_bias)
         for k in range(out_log_norm.shape[1]):
@@ -192,7 +195,7 @@ def _leaky_batch(
                 burn_in,
                 W_rec.shape[2],
                 state,
-                0,
+                np.int64(0),  # a constant would be a type of its own, with functions of its own
                 vectors,
                 keep,
                 squares[2],
