@@ -194,8 +194,8 @@ def measure(
 def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Callable[[], object]]:
     """Small calls that between them compile all that measuring these conditions takes.
 
-    For `vgcore.warm.rehearse`: gradients of each cell, then laws of the weights and the spectral
-    radius, then remedies, which use what comes before them.
+    For `vgcore.warm.rehearse`, which may make neighbours at once: gradients of each cell, the
+    spectral radius, remedies, which use both, and what is left of the laws of the weights.
     """
     cells: dict[object, Condition] = {}
     laws: dict[object, Condition] = {}
@@ -213,10 +213,12 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
         laws.setdefault((small.cell, small.init), small)
         if not _leaves_alone(small.remedy):
             remedies.setdefault((*kind, type(small.remedy)), small)
+    radius, *more = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
     return [
         *(functools.partial(_rehearse, c, settings) for c in cells.values()),
-        *(functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()),
+        radius,
         *(functools.partial(_rehearse, c, settings) for c in remedies.values()),
+        *more,
     ]
 
 
