@@ -121,7 +121,7 @@ def _leaky_backward(
     gate, scratch, turn = vectors[:P], vectors[P : 2 * P], vectors[6 * P :]
     turn[0] = 1.0
     squares[:2] = 0.0
-    exponent = np.int64(0)  # no constant, as in `_leaky_batch`
+    exponent = int(np.int64(0))  # no literal, as in `_leaky_batch`
     exponents[:2] = exponent
     for lag in range(last + 1):
         squares[0, lag], exponents[0, lag] = _scaled_squares(delta, exponent)
@@ -195,7 +195,7 @@ def _leaky_batch(
                 burn_in,
                 W_rec.shape[2],
                 state,
-                np.int64(0),  # a constant would be a type of its own, with functions of its own
+                int(np.int64(0)),  # a literal would be a type of its own: compiled again
                 vectors,
                 keep,
                 squares[2],

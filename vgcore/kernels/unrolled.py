@@ -141,7 +141,7 @@ def _place_loss(loss: Array, P: int, out: Array) -> tuple[float, int]:
     n = loss.size * P // out.size
     for j in range(loss.size):
         out[j // n * P + j % n] = loss[j]
-    return _settle(out, np.int64(0))  # no literal, which is a type of its own: compiled again
+    return _settle(out, int(np.int64(0)))  # no literal, which is a type of its own: compiled again
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
