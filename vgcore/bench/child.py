@@ -50,17 +50,23 @@ def profile() -> dict[str, float]:
 
 
 def atlas() -> dict[str, float]:
-    """Measure one draw of two steps for each kind of condition in the atlas: all it compiles."""
+    """Measure one draw of two steps for each kind of condition in the atlas: all it compiles.
+
+    As `run_study` does, in two processes where there are two cores.
+    """
     from vgcore.study import load_study
-    from vgcore.study.measure import measure
+    from vgcore.study.measure import measure, rehearsals
     from vgcore.study.plan import conditions
+    from vgcore.warm import rehearse
 
     study = load_study("atlas")
+    planned = [one.condition for one in conditions(study)]
+    rehearse(rehearsals(planned, study.measure))
     kinds = {}
-    for planned in conditions(study):
-        c = planned.condition
+    for c in planned:
         small = c.model_copy(update={"n_steps": 2, "burn_in": 0})
-        kinds[c.init, c.activation, c.dtype, c.n_hidden, c.n_trajectories] = small
+        key = c.cell, c.remedy, c.init, c.activation, c.dtype, c.n_hidden, c.n_trajectories
+        kinds[key] = small
     for condition in kinds.values():
         measure(condition, study.measure, study.seed, 0, 1)
     return {"seconds": time.perf_counter() - START}

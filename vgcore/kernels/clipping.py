@@ -126,7 +126,7 @@ def _clipping_lane(
     elif by == BY_VALUE:
         if _ldexp(_max_abs(full), exponent) > threshold:
             out[3] = _clip_values(full, exponent, threshold, other) / (n_gates * n * n)
-            out[1] = log_threshold + _log_norm(_sum_squares(other), 0)
+            out[1] = log_threshold + _log_norm(_sum_squares(other), int(np.int64(0)))
             out[2] = _cosine(full, other, unrolled.sum)
     else:
         clipped, met = _clip_deltas(unrolled, threshold, series[1])

@@ -66,7 +66,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[0] = h * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _gru_forward(
     rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
 ) -> None:
@@ -115,7 +115,7 @@ def _gru_forward(
             _scale_rows(kept[: 2 * plane], P, exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _gru_backward(rows: GateRows, n_steps: int) -> None:
     """Carry the gradient in `rows.state` back over n_steps steps; as `_lstm_backward`."""
     W, delta, vectors, exponent = rows.W, rows.state, rows.vectors, rows.exponent

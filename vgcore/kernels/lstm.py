@@ -62,7 +62,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[1] = c * f
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _lstm_forward(
     rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
 ) -> None:
@@ -118,7 +118,7 @@ def _lstm_forward(
             _scale_rows(kept[plane : 4 * plane], P, exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _lstm_backward(rows: GateRows, n_steps: int) -> None:
     """Carry the gradient in `rows.state` back over n_steps steps.
 

@@ -75,7 +75,7 @@ def _truncation_lane(
     for t in range(start, n_steps + 1):
         exponents[0, t] = _place_loss(losses[t - start], values.shape[1], carried[t])[1]
     partial[:] = 0.0
-    exponent = NOTHING
+    exponent = int(np.int64(NOTHING))  # no literal, as in `_place_loss`
     i = 0
     for lag in range(truncations[-1]):
         if n_losses == 1:

@@ -141,7 +141,7 @@ def _place_loss(loss: Array, P: int, out: Array) -> tuple[float, int]:
     n = loss.size * P // out.size
     for j in range(loss.size):
         out[j // n * P + j % n] = loss[j]
-    return _settle(out, 0)
+    return _settle(out, int(np.int64(0)))  # no literal, which is a type of its own: compiled again
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -247,7 +247,7 @@ def _gradient(unrolled: Unrolled, out: Array) -> int:
             unrolled.values,
             exponents[1, :n_steps],
             unrolled.rows,
-            int(np.int64(NOTHING)),  # a literal is a type of its own: compiled again
+            int(np.int64(NOTHING)),  # no literal, as in `_place_loss`
             out,
         )
     )

@@ -23,6 +23,7 @@ import numpy as np
 from vgcore import checks
 from vgcore.selftest import cells, estimators, functions, initializers
 from vgcore.selftest.table import ALARM, CHECKS, Check, Finding, alarm_limit
+from vgcore.warm import own_file_names
 
 __all__ = [
     "ALARM",
@@ -150,6 +151,7 @@ def _run_checks(names: list[str], seed: int) -> dict[str, Row]:
 
 def _begin_worker() -> None:
     """Leave Ctrl-C to the process that asks, and end with it however it ends."""
+    own_file_names()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

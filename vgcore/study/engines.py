@@ -24,12 +24,13 @@ from vgcore.environment import thread_count
 from vgcore.errors import StudyInterrupted
 from vgcore.study.cluster import connected, n_threads, outcome, submit
 from vgcore.study.config import Study, load_study
-from vgcore.study.plan import Chunk, chunks, share
+from vgcore.study.plan import Chunk, chunks, conditions, share
 from vgcore.study.processes import Processes
 from vgcore.study.progress import Progress, on_terminal
 from vgcore.study.sequential import is_sequential
 from vgcore.study.store import Delivery, Results, Store, load_results
 from vgcore.study.worker import Job, MeasureFunction, Task, perform, tasks
+from vgcore.warm import Call, rehearse
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -130,7 +131,8 @@ def run_study(
         with contextlib.ExitStack() as stack:
             stack.callback(progress.stop)
             interrupted = stack.enter_context(_interrupts())
-            deliveries = _local(job, work, n_workers, interrupted)
+            compiling = [] if measure or n_workers == 1 else _rehearsals(study, missing)
+            deliveries = _local(job, work, n_workers, interrupted, compiling)
             if missing and engine == "process":
                 deliveries = _process(job, work, n_workers, interrupted)
             elif missing and engine == "dask":
@@ -196,10 +198,35 @@ def parse_shard(shard: str | tuple[int, int]) -> tuple[int, int]:
     return index, number
 
 
+def _rehearsals(study: Study, work: list[Chunk]) -> Iterator[Call]:
+    """Small calls that compile all that this work takes."""
+    from vgcore.study.measure import rehearsals  # brings the kernels with it
+
+    wanted, found = {item.condition for chunk in work for item in chunk.items}, conditions(study)
+    yield from rehearsals([found[i].condition for i in sorted(wanted)], study.measure)
+
+
 def _local(
-    job: Job, work: Iterable[Task], n_workers: int, interrupted: threading.Event
+    job: Job,
+    work: Iterable[Task],
+    n_workers: int,
+    interrupted: threading.Event,
+    compiling: Iterable[Call],
 ) -> Generator[Delivery | None, None, None]:
-    """Threads of this process."""
+    """Threads of this process; before they begin, two processes compile."""
+    done = threading.Event()
+    thread = threading.Thread(
+        target=rehearse,
+        args=(compiling, lambda: interrupted.is_set() or done.is_set()),
+        daemon=True,
+    )
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(WAKE_SECONDS)
+            yield None
+    finally:
+        done.set()
 
     def measure(task: Task) -> Delivery:
         return perform(job, task, threading.current_thread().name)

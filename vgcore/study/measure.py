@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vgcore.streams import Purpose, Streams
 from vgcore.study.cells import Parts
 from vgcore.study.config import FACTORS, SIZES, Condition, Measure
 from vgcore.study.plan import draw_flop
-from vgcore.study.remedies import Run
+from vgcore.study.remedies import Nothing, Remedy, Run
 
 Columns = dict[str, npt.NDArray[Any]]
 # Those of a deep network are not kept: one a layer, and few conditions share them.
@@ -188,6 +189,66 @@ def measure(
             "log_contribution": profile.log_contribution[:, 0, lags].ravel(),
         },
     )
+
+
+def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Callable[[], object]]:
+    """Small calls that between them compile all that measuring these conditions takes.
+
+    For `vgcore.warm.rehearse`, which may make neighbours at once: gradients of each cell, the
+    spectral radius, remedies, which use both, and what is left of the laws of the weights.
+    """
+    cells: dict[object, Condition] = {}
+    laws: dict[object, Condition] = {}
+    remedies: dict[object, Condition] = {}
+    seen = set()
+    for c in conditions:
+        key = c.cell, c.remedy, c.init, c.dtype
+        if key in seen:
+            continue
+        seen.add(key)
+        sizes = {"n_hidden": min(c.n_hidden, _FEW), "n_steps": 2, "burn_in": 0, "n_trajectories": 1}
+        small = c.treated.model_copy(update=sizes)
+        kind = small.cell.makes, small.dtype
+        cells.setdefault(kind, small.model_copy(update={"remedy": Nothing()}))
+        laws.setdefault((small.cell, small.init), small)
+        if not _leaves_alone(small.remedy):
+            remedies.setdefault((*kind, type(small.remedy)), small)
+    radius, *more = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
+    return [
+        *(functools.partial(_rehearse, c, settings) for c in cells.values()),
+        radius,
+        *(functools.partial(_rehearse, c, settings) for c in remedies.values()),
+        *more,
+    ]
+
+
+_FEW = 16  # units, in a rehearsal
+
+
+def _leaves_alone(remedy: Remedy) -> bool:
+    kind = type(remedy)
+    return kind.network is Remedy.network and kind.gradient is Remedy.gradient
+
+
+def _rehearse(condition: Condition, settings: Measure) -> None:
+    measure(condition, settings, 0, 0, 1, _Blank(0))
+
+
+class _Blank(Numbers):
+    """In the place of random numbers some that no kernel makes, as they matter to none."""
+
+    def _matrices(
+        self, c: Condition, draws: range, init: str, law: dict[str, Any]
+    ) -> tuple[Array, npt.NDArray[np.float64]]:
+        return np.tile(np.eye(c.n_hidden), (len(draws), 1, 1)), np.ones(len(draws))
+
+    def _normal(
+        self, c: Condition, draws: range, purpose: Purpose, shape: tuple[int, ...]
+    ) -> Array:
+        return np.zeros((len(draws), *shape))
+
+    def _loss_gradient(self, c: Condition, draws: range) -> Array:
+        return np.ones((len(draws), c.n_trajectories, c.n_hidden))
 
 
 def flops_per_second() -> float:

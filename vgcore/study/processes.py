@@ -19,6 +19,7 @@ from multiprocessing.context import SpawnProcess
 from vgcore.errors import WorkerError
 from vgcore.study.store import Delivery
 from vgcore.study.worker import Job, Task, perform
+from vgcore.warm import own_file_names
 
 ATTEMPTS = 3
 _ONE_THREAD = dict.fromkeys(
@@ -126,6 +127,7 @@ class _Process:
 def _serve(pipe: Connection, job: Job) -> None:
     """Measure what is asked for until the pipe ends, as it does when the run's process dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the run's process to handle
+    own_file_names()
     with contextlib.suppress(EOFError, OSError):
         pipe.send("ready")
         while True:
