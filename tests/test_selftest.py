@@ -26,8 +26,7 @@ PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
     "transposed W": (
-        "kernels/rnn.py", "network.as_printed, rows.backward[d])",
-        "not network.as_printed, rows.backward[d])", "RNN of 20",
+        "kernels/rnn.py", "if network.as_printed:", "if not network.as_printed:", "RNN of 20",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
