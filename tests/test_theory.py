@@ -627,6 +627,24 @@ BAD = [
     (lambda: theory.chi("tanh", 1.0, input_variance=-0.5), "input_variance: found -0.5"),
     (lambda: theory.chi("tanh", 1.0, bias_variance=np.inf), "bias_variance: found inf"),
     (lambda: theory.chi("tanh", [1, 2], bias_variance=[1, 2, 3]), "gain (2,), input_variance ()"),
+    *(
+        (call, "these shapes do not broadcast together")
+        for call in (
+            lambda: theory.circular_law([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_exponents([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_log_norm([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_log_moment(1, [1, 2], [1, 2, 3]),
+            lambda: theory.fuss_catalan_moment([1, 2], [1, 2, 3]),
+            lambda: theory.spectral_radius_cdf([1, 2], 3, [1, 2, 3]),
+            lambda: theory.expected_spectral_radius([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_correlations("tanh", [1, 2], [0, 0, 0]),
+            lambda: theory.memory_horizon([1, 2], [0.1, 0.2, 0.3]),
+            lambda: theory.truncation_share([1, 2], [1, 2, 3]),
+            lambda: theory.chrono_rate([3, 4]).quantile([0, 0, 0]),
+            lambda: theory.chrono_rate([3, 4]).cdf([0, 0, 0]),
+            lambda: theory.lyapunov_spectrum("linear", [1, 2]).density([0, 0, 0]),
+        )
+    ),
     (lambda: theory.critical_gain("tanh", -1), "input_variance: found -1"),
     (lambda: theory.gaussian_moments("tanh", -1), "variance: found -1"),
     (lambda: theory.gaussian_correlations("tanh", 0.0, 0.5), "variance: found 0, expected numbers"),

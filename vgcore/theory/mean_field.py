@@ -190,12 +190,8 @@ def fixed_point(
 def _gain_and_variance(*arguments: npt.ArrayLike) -> tuple[Array, Array]:
     """Check gain, input variance and bias variance; return the gain and the sum of the others."""
     names = ("gain", "input_variance", "bias_variance")
-    arrays = [checks.numbers(n, a, least=0.0) for n, a in zip(names, arguments)]
-    try:
-        g, v_in, v_bias = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(names, arrays))
-        raise ValueError(f"{shapes}: these shapes do not broadcast together") from None
+    arrays = {n: checks.numbers(n, a, least=0.0) for n, a in zip(names, arguments)}
+    g, v_in, v_bias = checks.together(**arrays)
     return g, np.asarray(v_in + v_bias)
 
 

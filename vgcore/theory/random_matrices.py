@@ -60,7 +60,8 @@ def circular_law(radius: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     array([0.25, 1.  , 1.  ])
     """
     r = checks.numbers("radius", radius, least=0.0)
-    return np.minimum((r / checks.numbers("gain", gain, above=0.0)) ** 2, 1.0)[()]
+    r, g = checks.together(radius=r, gain=checks.numbers("gain", gain, above=0.0))
+    return np.asarray(np.minimum((r / g) ** 2, 1.0))[()]
 
 
 def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
@@ -95,8 +96,11 @@ def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Nu
     >>> theory.gaussian_exponents(3).round(4)
     array([-0.1845, -0.4913, -1.1845])
     """
-    n = np.asarray(checks.integers("n_hidden", n_hidden, least=1))[..., None]
-    g = np.asarray(checks.numbers("gain", gain, above=0.0))[..., None]
+    n, g = checks.together(
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
+    n, g = n[..., None], g[..., None]
     freedom = n - np.arange(n.max(initial=0))
     psi = np.where(freedom > 0, special.digamma(np.maximum(freedom, 1) / 2.0), np.nan)
     exponents: Numbers = 0.5 * (np.log(2.0 * g**2 / n) + psi)
@@ -171,12 +175,14 @@ def gaussian_log_norm(
     >>> mean.round(2), variance.round(2)
     (np.float64(-15.79), np.float64(16.12))
     """
-    t = checks.integers("n_steps", n_steps)
-    n = checks.integers("n_hidden", n_hidden, least=1)
-    g = checks.numbers("gain", gain, above=0.0)
+    t, n, g = checks.together(
+        n_steps=checks.integers("n_steps", n_steps),
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
     mean = t * (np.log(g) + 0.5 * (np.log(2.0 / n) + special.digamma(n / 2.0)))
-    variance = np.broadcast_to(t * special.polygamma(1, n / 2.0) / 4.0, mean.shape)
-    return LogNorm(np.asarray(mean)[()], np.array(variance)[()])
+    variance = t * special.polygamma(1, n / 2.0) / 4.0
+    return LogNorm(np.asarray(mean)[()], np.asarray(variance)[()])
 
 
 def gaussian_log_moment(
@@ -216,10 +222,12 @@ def gaussian_log_moment(
     >>> float(np.exp(theory.gaussian_log_moment(1, 1000, 32)).round(5))
     0.00041
     """
-    k = checks.numbers("order", order, above=0.0)
-    t = checks.integers("n_steps", n_steps)
-    n = checks.integers("n_hidden", n_hidden, least=1)
-    g = checks.numbers("gain", gain, above=0.0)
+    k, t, n, g = checks.together(
+        order=checks.numbers("order", order, above=0.0),
+        n_steps=checks.integers("n_steps", n_steps),
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
     return np.asarray(t * (k * np.log(g) + _log_gamma_ratio(n / 2.0, k / 2.0)))[()]
 
 
@@ -301,6 +309,7 @@ def fuss_catalan_moment(order: npt.ArrayLike, n_steps: npt.ArrayLike) -> Numbers
     >>> theory.fuss_catalan_moment(2, [1, 2, 3])
     array([2., 3., 4.])
     """
-    k = checks.integers("order", order)
-    t = checks.integers("n_steps", n_steps)
+    k, t = checks.together(
+        order=checks.integers("order", order), n_steps=checks.integers("n_steps", n_steps)
+    )
     return np.asarray(special.binom((t + 1) * k, k) / (t * k + 1))[()]
