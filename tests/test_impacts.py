@@ -132,8 +132,8 @@ def test_a_remedy_that_solves_more_gains_lengths(monkeypatch):
     monkeypatch.setattr(remedies, "long_term_dependencies", nets)
     sizes = {"lengths": (10, 20), "n_nets": 10, "n_updates": 9, "n_more": 99}
     found = remedies.dependencies(0, **sizes).measure()["dependencies"]
-    said = "With 99 updates SGD-CR solved length 20 in 100% [69%, 100%] of 10 nets, after a median of 5"
-    assert f"{said}, in place of 80% [44%, 97%] of 10: whether" in found.sentences[3]
+    said = "With 99 updates SGD-CR solved length 20 in 100% [69%, 100%] of 10 nets, after a median"
+    assert f"{said} of 5, in place of 80% [44%, 97%] of 10: whether" in found.sentences[3]
     shorter = found.table.assign(high=found.table.high.where(found.table.n < 0, 0.5))
     assert "the budget, and not the remedy" in remedies.dependencies_text(shorter)[3]
     gained = found.table[found.table.quantity == "lengths gained"]

@@ -279,9 +279,11 @@ def _run_impacts(
     for name in only:
         checks.choice("--only", name, impacts.EXPERIMENTS)
     names = [name for name in impacts.EXPERIMENTS if name in only or not only]
+    count = f"{len(names)} experiment{'s' * (len(names) != 1)}"
     if dry_run:
-        time = "some six minutes on two free cores" if study == "impacts" else "hours"
-        lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
+        time = "some six minutes" if study == "impacts" else "some four hours"
+        takes = f"all take {time} on two free cores"
+        lines = [*names, f"{count}, written to {folder}; {takes}"]
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
     try:
@@ -295,7 +297,7 @@ def _run_impacts(
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
     else:
-        print(f"{len(names)} experiments in {folder}\nreport: {page}")
+        print(f"{count} in {folder}\nreport: {page}")
 
 
 @app.command()

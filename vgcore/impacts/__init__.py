@@ -37,6 +37,8 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
 }
 
 # Sizes other than the experiments' own, by study: arguments by the name of the experiment.
+# impacts-full takes some eight processor hours, seven of them for dependencies: the nets that do
+# not solve a length, most of them, make all updates.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "impacts": {},
     "impacts-full": {

@@ -167,7 +167,7 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
         curved = table[(table.condition == name) & (table.quantity == CURVED)].iloc[0]
         start = (
             f"At {name} the best of these steps has length {best.x:g} (loss {spread(best, '+.2g')})"
-            if best.high < 0
+            if (group.high < 0).any()
             else f"At {name} no length of step lowers the loss in three nets of four (the best, "
             f"{best.x:g}, changes it by {spread(best, '+.2g')})"
         )
