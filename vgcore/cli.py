@@ -157,8 +157,9 @@ def run(
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return
     if study in ("impacts", "impacts-full"):
-        folder = out or Path("reports") / "-".join([study, *(only or ())])
-        _run_impacts(study, folder, workers, only or (), dry_run, as_json)
+        chosen = list(dict.fromkeys(only or ()))
+        folder = out or Path("reports") / "-".join([study, *chosen])
+        _run_impacts(study, folder, workers, chosen, dry_run, as_json)
         return
     from vgcore.study import Progress, load_study, run_study
     from vgcore.study.engines import parse_shard
