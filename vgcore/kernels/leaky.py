@@ -176,9 +176,8 @@ def _leaky_batch(
     as packed, packed_bias and state (P,), vectors (7 P,), keep (T + 1, P).
     """
     for d in range(out_log_norm.shape[0]):
-        for transpose in (True, False):
-            packed = forward if transpose else backward
-            _pack_quarters(W_rec[d], transpose, state.size, packed)
+        _pack_quarters(W_rec[d], True, state.size, forward)
+        _pack_quarters(W_rec[d], False, state.size, backward)
         _pack(W_in[d], True, input_weights)
         _copy(bias[d], packed_bias)
         for k in range(out_log_norm.shape[1]):
