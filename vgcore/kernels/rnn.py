@@ -241,7 +241,7 @@ def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> No
         value[j] = slope[j] * x[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _activate_far(
     activation: int, far: Array, x: Array, exponent: int, scratch: Array, value: Array, slope: Array
 ) -> None:
