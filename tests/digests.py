@@ -38,9 +38,13 @@ def digest(*arrays):
 
 
 def network(n, dtype, activation, gain):
-    """Three draws, for which inputs and biases are drawn too where the units are not chaotic."""
+    """A few draws, for which inputs and biases are drawn too where the units are not chaotic.
+
+    Of small networks as many as a kernel with a draw a lane asks for.
+    """
+    n_draws = 9 if n <= 16 else 3
     options = {"n_inputs": 2, "bias_variance": 0.1} if activation != "tanh" else {}
-    return vg.RNN.draw(3, n, gain=gain, activation=activation, dtype=dtype, rng=n, **options)
+    return vg.RNN.draw(n_draws, n, gain=gain, activation=activation, dtype=dtype, rng=n, **options)
 
 
 def profile(cell, n_steps, n_trajectories):

@@ -337,3 +337,24 @@ def test_bad_arguments_are_named(kind, options, text):
 def test_a_deep_net_has_no_more_lags_than_layers():
     with pytest.raises(ValueError, match=r"n_steps: found 6, expected .* at most 5"):
         vg.gradient_profile(vg.DeepNet.draw(1, 5, 3, rng=1), 6)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "LeakyRNN"])
+def test_terms_of_a_small_gradient_and_a_small_state_do_not_underflow_in_float32(kind):
+    """Half way both are near 2^-45; their squares are numbers of float32, the product is not."""
+    n, gates = 5, {"LSTM": 4, "GRU": 3, "LeakyRNN": 1}[kind]
+    rng = np.random.default_rng(1)
+    W = 1e-3 * rng.standard_normal((2, gates * n, n))
+    single, double = (
+        vg.LeakyRNN(W.astype(dtype), leak=0.5)
+        if kind == "LeakyRNN"
+        else getattr(vg, kind)(None, W.astype(dtype))
+        for dtype in ("float32", "float64")
+    )
+    x0, v = rng.standard_normal((2, 2, 1, single.n_state))
+    found, expected = (
+        vg.gradient_profile(cell, 90, initial_state=x0, loss_gradient=v).log_contribution[..., :-1]
+        for cell in (single, double)
+    )
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -26,8 +26,8 @@ PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
     "transposed W": (
-        "kernels/rnn.py", "_pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])",
-        "_pack(network.W_rec[draw + d], not network.as_printed, rows.backward[d])", "RNN of 20",
+        "kernels/rnn.py", "network.as_printed, rows.backward[d])",
+        "not network.as_printed, rows.backward[d])", "RNN of 20",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
@@ -56,6 +56,14 @@ MUTANTS = {
     "derivative a step late": (
         "kernels/rnn.py", "slope = rows.slopes[n_steps - lag]", "slope = rows.slopes[n_steps - 1]",
         "RNN of 20",
+    ),
+    "transposed W, lanes": (
+        "kernels/rnn_lanes.py", "_pack_lane(network.W_rec[d], lane, lanes.W_rec)",
+        "_pack_lane(network.W_rec[d].T, lane, lanes.W_rec)", "RNN: gradient norm",
+    ),
+    "derivative a step late, lanes": (
+        "kernels/rnn_lanes.py", "slope = lanes.slopes[n_steps - lag]",
+        "slope = lanes.slopes[n_steps - 1]", "RNN: gradient norm",
     ),
     "scale forgotten": (
         "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
@@ -115,7 +123,7 @@ MUTANTS = {
         "kernels/gru.py", "delta[0] = h * z", "delta[0] = h * (1.0 - z)", "cell GRU",
     ),
     "leaky unit without its share": (
-        "kernels/leaky.py", "keep[0] = a * slope[0]", "keep[0] = slope[0]", "cell LeakyRNN",
+        "kernels/leaky.py", "kept[i] = leak * slope[i]", "kept[i] = slope[i]", "cell LeakyRNN",
     ),
     "a radius off by a thousandth": (
         "spectrum.py", "return radius", "return 1.001 * radius", "spectral radius",

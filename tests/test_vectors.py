@@ -17,6 +17,7 @@ from numba.core.errors import TypingError
 
 import vgcore as vg
 from vgcore.kernels.vectors import (
+    BYTES,
     _exponent,
     _matmat,
     _max_abs,
@@ -24,6 +25,7 @@ from vgcore.kernels.vectors import (
     _push_rows,
     _scale_exact,
     _sum_squares,
+    _turn,
     _vecmat,
     aligned_zeros,
     padded,
@@ -37,6 +39,11 @@ N_STEPS = 3 if config.DISABLE_JIT else 2000
 compiled = pytest.mark.skipif(
     bool(config.DISABLE_JIT), reason="bits are promised for compiled routines, not for their twins"
 )
+
+
+@njit
+def turn(W, first, begin, count, out, line, step, place):
+    _turn(W, first, begin, count, out, line, step, place)
 
 
 @njit
@@ -268,6 +275,19 @@ def test_rows_out_of_range_are_told(dtype):
             assert push_rows(X.ravel(), M, 0, zeros, Y, squares) == outside
             if np.isfinite(value):
                 assert pull_rows(X.ravel(), M, 0, ones, Y, squares) == outside
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 8, 15, 16, 17, 40])
+def test_turned_rows_are_columns_and_the_rest_stays_as_it_is(count, dtype):
+    lanes = BYTES // np.dtype(dtype).itemsize
+    W = np.arange((lanes + 3) * 43, dtype=dtype).reshape(lanes + 3, 43)
+    for step in (1, 4):
+        found = np.full((2 + count * step, 2 * lanes), -1, dtype)
+        expected = found.copy()
+        turn(W, 3, 2, count, found, 1, step, lanes)
+        expected[1 : 1 + count * step : step, lanes:] = W[3:, 2 : 2 + count].T
+        assert np.array_equal(found, expected)
 
 
 def test_max_abs_finds_an_infinity_of_either_sign():

@@ -13,13 +13,12 @@ from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels.columns import quarters_zeros
 from vgcore.kernels.deep import _deep_batch
 from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
-from vgcore.kernels.leaky import _leaky_batch
+from vgcore.kernels.leaky import LeakyRows, _leaky_batch, new_leaky_rows
 from vgcore.kernels.lstm import _lstm_batch
-from vgcore.kernels.rnn import rows_side_by_side
+from vgcore.kernels.rnn import Network, rows_side_by_side
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import block, over_draws
 
@@ -97,7 +96,12 @@ def rows_of(
 
 
 # Matrices of a draw, and vectors kept of a step, of cells that have rows side by side.
-_ROWS: dict[type[Cell], tuple[int, int]] = {RNN: (1, 1), LSTM: (4, 6), GRU: (3, 4)}
+_ROWS: dict[type[Cell], tuple[int, int]] = {
+    RNN: (1, 1),
+    LeakyRNN: (1, 1),
+    LSTM: (4, 6),
+    GRU: (3, 4),
+}
 
 
 def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
@@ -135,27 +139,39 @@ def _gated(
 
 def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
-    P = padded(n, dtype)
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
-    shares = aligned_zeros((2, P), dtype)
-    shares[0], shares[1] = cell.leak, 1.0 - cell.leak
+    shares = np.array([cell.leak, 1.0 - cell.leak], dtype)
+    D, K = 1, 1
+    if n_trajectories is not None:
+        D, K, _ = rows_of(LeakyRNN, n, dtype, n_trajectories, n_steps)
 
-    def scratch() -> list[Array]:
-        return [
-            quarters_zeros(n, dtype),
-            quarters_zeros(n, dtype),
-            aligned_zeros((n_inputs, P), dtype),
-            aligned_zeros(P, dtype),
-            aligned_zeros(P, dtype),
-            aligned_zeros(7 * P, dtype),
-            aligned_zeros((n_steps + 1, P), dtype),
-            np.empty((3, n_steps + 1)),
-            np.empty((3, n_steps + 1), np.int64),
-            np.empty((2, n_steps + 1)),
-        ]
+    def scratch() -> list[Any]:
+        return [new_leaky_rows(D, K, n, n_inputs, n_steps, dtype)]
 
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
-    return _leaky_batch, parameters, [*_law(cell), shares.ravel()], scratch, 1
+    return _leaky_run, parameters, [*_law(cell), shares], scratch, D
+
+
+def _leaky_run(
+    W_rec: Array,
+    W_in: Array,
+    bias: Array,
+    code: int,
+    near_zero: Array,
+    far: Array,
+    shares: Array,
+    inputs: Array,
+    initial_state: Array,
+    loss_gradient: Array,
+    burn_in: int,
+    rows: LeakyRows,
+    *out: Array,
+) -> None:
+    network = Network(
+        *(W_rec, W_in, bias, code, near_zero, far),
+        *(inputs, initial_state, loss_gradient, burn_in, False),
+    )
+    _leaky_batch(network, shares, rows, *out)
 
 
 def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:

@@ -15,9 +15,9 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_forward, _deep_jacobian
 from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
-from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_quarters
+from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_draw
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
-from vgcore.kernels.rnn import _copy, _pack
+from vgcore.kernels.rnn import Network, _copy
 from vgcore.kernels.unrolled import Unrolled, _unroll_back, new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 
@@ -169,34 +169,34 @@ class _GRUWalk(_GatedWalk):
 
 class _LeakyWalk(Walk):
     def _begin(self, state: Array) -> None:
-        forward, _, input_weights, bias, x, *_ = self.scratch
-        W_rec, W_in, given = (array[self.draw] for array in self.parameters)
-        _pack_quarters(W_rec, True, x.size, forward)
-        _pack(W_in, True, input_weights)
-        _copy(given, bias)
-        _copy(state, x)
-        self.W = W_rec
+        rows = self.rows = self.scratch[0]
+        code, near_zero, far, self.shares = self.constants
+        W_rec, W_in, bias = (array[self.draw : self.draw + 1] for array in self.parameters)
+        ends = np.zeros((1, 1, self.cell.n_hidden))
+        self.network = Network(
+            *(W_rec, W_in, bias, code, near_zero, far),
+            *(self.inputs[None, None], ends, ends, 0, False),
+        )
+        _pack_draw(self.network, 0, 0, rows)
+        _copy(state, rows.state)
+        rows.exponent[:] = 0
 
     def _run(self, count: int, inputs: Array) -> None:
-        forward, _, input_weights, bias, x, vectors, keep, squares, exponents, _ = self.scratch
-        activation, near_zero, far, shares = self.constants
-        self.exponent = _leaky_forward(
-            forward, input_weights, bias, activation, near_zero, far, shares, inputs, 0,
-            len(self.W), x, self.exponent, vectors, keep[: count + 1], squares[2], exponents[2],
-        )  # fmt: skip
+        network = self.network._replace(inputs=inputs[None, None])
+        _leaky_forward(network, self.shares, 0, 0, 0, count, self.rows)
 
     def _hidden(self) -> tuple[Array, int]:
-        return self.scratch[4], self.exponent
+        return self.rows.state, self.rows.exponent[0]
 
     def _kept(self) -> Array:
-        kept: Array = self.scratch[6][1]
+        kept: Array = self.rows.keep[1]
         return kept
 
     def _factors(self, kept: Array, to_gates: Array, past: Array) -> None:
         to_gates[:, 0, 0], past[:] = kept, 1.0 - self.cell.leak
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _leaky_jacobian(self.W, self.constants[-1], self.scratch[6][t + 1], out)
+        _leaky_jacobian(self.network.W_rec[0], self.shares, self.rows.keep[t + 1], out)
 
 
 class _DeepWalk(Walk):

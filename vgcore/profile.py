@@ -16,6 +16,7 @@ from vgcore.cell_kernels import input_weights, run_kernel
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
 from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
+from vgcore.kernels.rnn_lanes import Lanes, _profile_lanes, lanes_side_by_side, new_lanes
 from vgcore.parallel import block, over_draws
 from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
@@ -551,7 +552,9 @@ def _run_kernel(
     log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
     D, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
 
-    def work(start: int, stop: int, rows: Rows) -> None:
+    L = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
+
+    def work(start: int, stop: int, scratch: Rows | Lanes) -> None:
         network = Network(
             W_rec[start:stop],
             W_in[start:stop],
@@ -565,13 +568,21 @@ def _run_kernel(
             burn_in,
             as_printed,
         )
-        _profile_batch(network, rows, K, log_norm[start:stop], log_contribution[start:stop])
+        out = log_norm[start:stop], log_contribution[start:stop]
+        if isinstance(scratch, Lanes):
+            _profile_lanes(network, scratch, *out)
+        else:
+            _profile_batch(network, scratch, K, *out)
 
     over_draws(
         work,
         cell.n_draws,
         n_threads,
-        grain=D,
-        scratch=lambda: [new_rows(D, K, n, n_inputs, n_steps, dtype)],
+        grain=L or D,
+        scratch=lambda: [
+            new_lanes(n, n_inputs, n_steps, dtype)
+            if L
+            else new_rows(D, K, n, n_inputs, n_steps, dtype)
+        ],
     )
     return log_norm, log_contribution

@@ -8,7 +8,6 @@ NumPy arrays. See `vectors` for what a padded array is.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,9 +28,7 @@ from vgcore.kernels.vectors import (
     _int,
     _routine,
     _square,
-    _tree,
     aligned_zeros,
-    padded,
 )
 
 _Columns = list[Any]
@@ -116,111 +113,6 @@ def _columnwise(*rows: int) -> Callable[[Callable[..., None]], Any]:
         return intrinsic(typing)
 
     return compile_or_not
-
-
-@contextmanager
-def _alternate(code: _Code, turn: ir.Value, panels: ir.Value) -> Iterator[ir.Value]:
-    """Repeat the body for every panel, in the order opposite to the last time."""
-    builder = code.builder
-    sign = builder.load(turn)
-    builder.store(builder.fneg(sign), turn)
-    back = builder.fcmp_ordered("<", sign, ir.Constant(code.scalar, 0.0))
-    with cgutils.for_range(builder, panels) as step:
-        last = builder.sub(builder.sub(panels, _int(1)), step.index)
-        yield builder.select(back, last, step.index)
-
-
-def _write_product(factors: int, sizes: tuple[int, ...]) -> Callable[..., None]:
-    """Return what writes the product with a packed matrix, whose panels are `sizes` vectors wide.
-
-    A row of a panel has `factors` parts, each multiplied by an entry of its own part of x.
-    """
-
-    def write(
-        code: _Code,
-        x: ir.Value,
-        x_size: ir.Value,
-        M: ir.Value,
-        rows: ir.Value,
-        panel_size: ir.Value,
-        start: ir.Value,
-        _start_size: ir.Value,
-        y: ir.Value,
-        y_size: ir.Value,
-        turn: ir.Value,
-        _turn_size: ir.Value,
-    ) -> None:
-        builder = code.builder
-        M, start, y = code.vectors(M), code.vectors(start), code.vectors(y)
-        width = code.width(panel_size)
-        panels = builder.udiv(y_size, panel_size)
-        n = builder.udiv(rows, builder.mul(panels, _int(factors)))
-        stride = builder.udiv(x_size, _int(factors))
-        parts_of_x = [code.at(x, builder.mul(stride, _int(f))) for f in range(factors)]
-        for size in sizes:
-            fits = builder.icmp_signed("==", width, _int(size))
-            with builder.if_then(fits), _alternate(code, turn, panels) as panel:
-                column = builder.mul(panel, _int(size))
-                first = builder.mul(builder.mul(panel, n), _int(factors * size))
-                # all columns at once, unless that takes more registers than AVX2 has
-                at_once = size if code.wide or factors * size <= 6 else 1
-                for done in range(0, size, at_once):
-                    columns = range(done, done + at_once)
-                    sums = [
-                        [
-                            code.variable(code.zero if f else code.load(start, column, c))
-                            for c in columns
-                        ]
-                        for f in range(factors)
-                    ]
-                    with cgutils.for_range(builder, n) as row:
-                        line = builder.add(first, builder.mul(row.index, _int(factors * size)))
-                        for f, part in enumerate(parts_of_x):
-                            factor = code.spread(builder.load(code.at(part, row.index)))
-                            for c, total in zip(columns, sums[f], strict=True):
-                                entry = code.load(M, line, f * size + c)
-                                code.accumulate(total, factor, entry)
-                    for i, c in enumerate(columns):
-                        parts = [builder.load(totals[i]) for totals in sums]
-                        code.store(_sum(parts, builder.fadd), y, column, c)
-        builder.ret_void()
-
-    write.__name__ = f"_write_product_{factors}_{'_'.join(map(str, sizes))}"
-    return write
-
-
-def _sum(parts: list[ir.Value], join: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
-    """Join any number of values: a power of two of them as a tree, then the rest."""
-    half = 1 << (len(parts).bit_length() - 1)
-    return functools.reduce(join, parts[half:], _tree(parts[:half], join))
-
-
-def _product(factors: int, sizes: tuple[int, ...]) -> Any:
-    """Return the kernel of a product with a packed matrix, y = start + sum_f x[f, :n] @ M[f].
-
-    x is (factors P,), y (columns,) may be `start` but not x. The matrices M[f] (n, columns) are
-    packed in panels, which lie one after the other: element (i, c) of M[f] is in row
-    (panel n + i) factors + f of the packed array, whose row length is that of a panel. Panels are
-    taken in the order opposite to the last time, which changes no bit, so that the part that was
-    used last is still in the first cache where the whole does not fit in; `turn` (1 or more,)
-    holds the direction, 1 or -1.
-    """
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
-
-        def plain(x: Array, packed: Array, start: Array, y: Array, turn: Array) -> None:
-            panels = y.size // packed.shape[1]
-            M = packed.reshape(panels, -1, factors, packed.shape[1])
-            parts = x.reshape(factors, -1)[:, : M.shape[1]]
-            y[:] = start + np.einsum("fi,pifc->pc", parts, M).ravel()
-
-        return plain
-
-    write = _write_product(factors, sizes)
-
-    def typing(context: Any, x: Any, packed: Any, start: Any, y: Any, turn: Any) -> Any:
-        return _routine(write, (x, packed, start, y, turn), (1, 2, 1, 1, 1), returns=None)
-
-    return intrinsic(typing)
 
 
 def _write_to_gates(gates: int) -> Callable[..., None]:
@@ -427,7 +319,6 @@ def _unpacked(M: Array, gates: int, P: int) -> Array:
 
 _to_4_gates, _to_3_gates = _to_gates(4), _to_gates(3)
 _from_4_gates, _from_3_gates = _from_gates(4), _from_gates(3)
-_from_quarters = _product(4, (2, 1))
 
 
 def gate_zeros(D: int, gates: int, lines: int, P: int, dtype: npt.DTypeLike) -> Array:
@@ -436,54 +327,6 @@ def gate_zeros(D: int, gates: int, lines: int, P: int, dtype: npt.DTypeLike) -> 
     columns = next(columns for columns in _COLUMNS if P % (columns * lanes) == 0)
     panels = P // (columns * lanes)
     return aligned_zeros((D, panels * lines, gates * columns * lanes), dtype)
-
-
-def quarters_zeros(n: int, dtype: npt.DTypeLike) -> Array:
-    """Zeros of the shape in which W (P, P) is packed with a quarter of its rows for each gate."""
-    P, lanes = padded(n, dtype), BYTES // np.dtype(dtype).itemsize
-    size = lanes * next(size for size in (2, 1) if P % (size * lanes) == 0)
-    return aligned_zeros((P // size * P, size), dtype)
-
-
-def _write_turn(
-    code: _Code,
-    W: ir.Value,
-    _W_rows: ir.Value,
-    m: ir.Value,
-    first: ir.Value,
-    out: ir.Value,
-    _out_rows: ir.Value,
-    out_size: ir.Value,
-    line: ir.Value,
-    place: ir.Value,
-) -> None:
-    """Write out[line + i, place + lane] = W[first + lane, i] for all lanes and i < m."""
-    builder = code.builder
-    sources = [
-        code.at(W, builder.mul(builder.add(first, _int(lane)), m)) for lane in range(code.lanes)
-    ]
-    target = code.at(out, builder.mul(line, out_size), place)
-    with code.rolled(_int(0), m) as i:
-        vector = ir.Constant(code.vector, ir.Undefined)
-        for lane, source in enumerate(sources):
-            entry = builder.load(code.at(source, i))
-            vector = builder.insert_element(vector, entry, ir.Constant(ir.IntType(32), lane))
-        code.store(vector, code.vectors(code.at(target, builder.mul(i, out_size))))
-    builder.ret_void()
-
-
-if config.DISABLE_JIT:  # type: ignore[attr-defined]
-
-    def _turn(W: Array, first: int, out: Array, line: int, place: int) -> None:
-        lanes = BYTES // out.itemsize
-        out[line : line + W.shape[1], place : place + lanes] = W[first : first + lanes].T
-
-else:
-
-    @intrinsic
-    def _turn(typingctx: Any, W: Any, first: Any, out: Any, line: Any, place: Any) -> Any:
-        """Set out[line + i, place + lane] = W[first + lane, i], a vector of rows of W (n, m)."""
-        return _routine(_write_turn, (W, first, out, line, place), (2, 0, 2, 0, 0), returns=None)
 
 
 def _write_row_squares(
@@ -559,19 +402,31 @@ def _write_matvec(
     builder = code.builder
     M, x, width = code.vectors(M), code.vectors(x), code.width(P)
     done = code.variable(_int(0))
-    for block in (8, 1):
-        with code.steps(done, rows, block) as row:
-            lines = [builder.add(row, _int(r)) for r in range(block)]
+
+    def products(row: ir.Value, block: int) -> list[ir.Value]:
+        """The sums of vectors of so many rows, as many at once as stay in registers."""
+        found = []
+        at_once = min(block, 16 if code.wide else 4)
+        for some in range(0, block, at_once):
+            lines = [builder.add(row, _int(r)) for r in range(some, some + at_once)]
             sums = [code.variable(code.zero) for _ in lines]
-            with cgutils.for_range(builder, width) as column:
-                factor = code.load(x, column.index)
+            for total in sums:
+                builder.store(code.zero, total)
+            with code.rolled(_int(0), width) as column:
+                factor = code.load(x, column)
                 for line, total in zip(lines, sums, strict=True):
-                    entry = code.load(M, builder.mul(line, width), column.index)
-                    code.accumulate(total, factor, entry)
-            for line, total in zip(lines, sums, strict=True):
-                product = code.fold(builder.load(total), builder.fadd)
-                first = builder.load(code.at(start, line))
-                builder.store(builder.fadd(first, product), code.at(y, line))
+                    code.accumulate(total, factor, code.load(M, builder.mul(line, width), column))
+            found += [builder.load(total) for total in sums]
+        return found
+
+    with code.steps(done, rows, code.lanes) as row:
+        first = code.load(code.vectors(code.at(start, row)))
+        product = code.folds(products(row, code.lanes))
+        code.store(builder.fadd(first, product), code.vectors(code.at(y, row)))
+    with code.steps(done, rows, 1) as row:
+        product = code.fold(products(row, 1)[0], builder.fadd)
+        first = builder.load(code.at(start, row))
+        builder.store(builder.fadd(first, product), code.at(y, row))
     builder.ret_void()
 
 

@@ -18,11 +18,20 @@ from vgcore.kernels.rnn import (
     _has_left,
     _meet_drive,
     _of_row,
-    _pack,
     _rescale_state,
     _scaled_squares,
 )
 from vgcore.kernels.vectors import _scale_exact, _sum_squares, _vecmat
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _in_rows(W: Array, matrix: Array) -> Array:
+    """A layer's matrix in padded rows: as it is where it has no padding, else a copy."""
+    if W.shape[1] == matrix.shape[1]:
+        return W
+    for i in range(W.shape[0]):
+        _copy(W[i], matrix[i])
+    return matrix
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -65,8 +74,7 @@ def _deep_forward(
                 _scale_exact(value, before)
             for i in range(P):
                 start[i] += x[i]
-        _pack(W[layer], False, matrix)
-        _matvec(matrix, value, start, x)
+        _matvec(_in_rows(W[layer], matrix), value, start, x)
         if _has_left(x, exponent, n, _sum_squares(x)):
             exponent = _rescale_state(x, exponent, near_zero, far)
     return exponent
@@ -91,8 +99,7 @@ def _deep_backward(
     exponents[:] = exponent = 0
     for lag in range(T + 1):
         if lag > 0:
-            _pack(W[W.shape[0] - lag], False, matrix)
-            _vecmat(delta, matrix, zeros, product)
+            _vecmat(delta, _in_rows(W[W.shape[0] - lag], matrix), zeros, product)
             slope = slopes[T - lag]
             if residual:
                 for i in range(P):

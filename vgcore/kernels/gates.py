@@ -15,7 +15,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels.columns import _row_squares, _turn, gate_zeros
+from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.rnn import (
     _NEAR,
@@ -30,6 +30,7 @@ from vgcore.kernels.vectors import (
     _max_abs,
     _scale_exact,
     _sum_squares,
+    _turn,
     aligned_zeros,
     padded,
 )
@@ -121,7 +122,7 @@ def _pack_gates(W: Array, order: Integers, out: Array) -> None:
             panel, column = first // lanes // columns, first // lanes % columns
             place = (column * gates + g) * lanes
             if first + lanes <= n:
-                _turn(W, order[g] * n + first, out, panel * lines, place)
+                _turn(W, order[g] * n + first, 0, W.shape[1], out, panel * lines, 1, place)
             else:
                 for lane in range(n - first):
                     row = W[order[g] * n + first + lane]
@@ -268,13 +269,16 @@ def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _row_logs(rows: GateRows, r: int, out: Array, out_c: Array) -> None:
-    """Logs of norms and of contributions of one row."""
+def _row_logs(rows: Any, r: int, out: Array, out_c: Array) -> None:
+    """Logs of norms and of contributions of one row.
+
+    A product of two squares may leave the range of float32, and float() would stay in it.
+    """
     last = out.size - 1
     squares, exponents = rows.squares, rows.exponents
     for lag in range(last + 1):
         rows.logs[0, lag] = squares[0, lag, r]
-        rows.logs[1, lag] = float(squares[1, lag, r]) * float(squares[2, last - lag, r])
+        rows.logs[1, lag] = np.float64(squares[1, lag, r]) * np.float64(squares[2, last - lag, r])
     _log(rows.logs[0], out)
     _log(rows.logs[1], out_c)
     for lag in range(last + 1):
@@ -333,20 +337,3 @@ def _logs(
         out_log_norm[lag] = 0.5 * out_log_norm[lag] + LN2 * exponents[lag]
         j = last - lag
         out_log_contribution[lag] = out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _gate_logs(squares: Array, exponents: Integers, logs: Array, out: Array, out_c: Array) -> None:
-    """Logs of norms and of contributions.
-
-    Rows of squares (3, T + 1) and exponents (3, T + 1): of the gradient at each lag, of what it is
-    at the gates, and of the h that W meets there, first step first. logs (2, T + 1) is scratch.
-    """
-    last = out.size - 1
-    _log(squares[0], out)
-    _log(squares[1], logs[0])
-    _log(squares[2], logs[1])
-    for lag in range(last + 1):
-        j = last - lag
-        out[lag] = 0.5 * out[lag] + LN2 * exponents[0, lag]
-        out_c[lag] = 0.5 * (logs[0, lag] + logs[1, j]) + LN2 * (exponents[1, lag] + exponents[2, j])

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 from numba import njit
 
-from vgcore._typing import Array, Integers
-from vgcore.kernels.leaky import _leaky_forward, _pack_quarters
-from vgcore.kernels.rnn import _copy, _pack
+from vgcore._typing import Array
+from vgcore.kernels.leaky import LeakyRows, _leaky_forward, _pack_draw
+from vgcore.kernels.rnn import Network, _copy
 from vgcore.kernels.vectors import _scale_exact
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _states_lane(
-    W: Array,
-    W_in: Array,
-    given_bias: Array,
-    activation: int,
-    near_zero: Array,
-    far: Array,
-    shares: Array,
-    inputs: Array,
-    skipped: int,
-    forward: Array,
-    input_weights: Array,
-    bias: Array,
-    state: Array,
-    vectors: Array,
-    keep: Array,
-    squares: Array,
-    exponents: Integers,
-    out: Array,
+    network: Network, shares: Array, skipped: int, rows: LeakyRows, out: Array
 ) -> None:
     """Set the rows of out (T, N) to the states after each of T steps that follow `skipped` ones.
 
-    inputs (skipped + T, n_inputs); `state` (P,) is the first one. Scratch as in `_leaky_batch`,
-    with two rows of keep.
+    Of one draw and trajectory, from its initial state on; the rest of `network` is as in
+    `_leaky_batch`, without burn-in.
     """
-    n = W.shape[0]
-    _pack_quarters(W, True, state.size, forward)
-    _pack(W_in, True, input_weights)
-    _copy(given_bias, bias)
-    exponent = 0
-    for t in range(inputs.shape[0]):
-        exponent = _leaky_forward(
-            forward, input_weights, bias, activation, near_zero, far, shares, inputs[t : t + 1], 0,
-            n, state, exponent, vectors, keep, squares, exponents,
-        )  # fmt: skip
+    n = network.bias.shape[1]
+    _pack_draw(network, 0, 0, rows)
+    _copy(network.initial_state[0, 0], rows.state)
+    rows.exponent[:] = 0
+    for t in range(skipped + out.shape[0]):
+        _leaky_forward(network, shares, 0, 0, t, 1, rows)
         if t >= skipped:
-            _copy(state[:n], out[t - skipped])
-            _scale_exact(out[t - skipped], exponent)
+            _copy(rows.state[:n], out[t - skipped])
+            _scale_exact(out[t - skipped], rows.exponent[0])

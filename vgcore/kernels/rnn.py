@@ -30,8 +30,10 @@ from vgcore.kernels.vectors import (
     _normalise,
     _pull_rows,
     _push_rows,
+    _range,
     _scale_exact,
     _sum_squares,
+    _turn,
     _vecmat,
     aligned_zeros,
     padded,
@@ -155,6 +157,25 @@ def _pack(matrix: Array, transpose: bool, out: Array) -> None:
                 out[i, j] = matrix[i, j]
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _pack_square(matrix: Array, transpose: bool, out: Array) -> None:
+    """`_pack` for a contiguous square matrix: whole rows, or whole squares of its transpose."""
+    n, lanes = matrix.shape[0], BYTES // out.itemsize
+    if not transpose:
+        for i in range(n):
+            _copy(matrix[i], out[i])
+        return
+    for i in range(n):
+        out[i] = 0.0
+    for first in range(0, n, lanes):
+        if first + lanes <= n:
+            _turn(matrix, first, 0, n, out, 0, 1, first)
+        else:
+            for i in range(first, n):
+                for j in range(n):
+                    out[j, i] = matrix[i, j]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _copy(source: Array, target: Array) -> None:
     """Set the first entries of target to source and the rest to zero.
@@ -235,13 +256,21 @@ def _activate_far(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
+    """Between which square norms of its activity the state 2**exponent x of n units may stay."""
+    least, most = _range(x)
+    if exponent < 0:
+        most = min(most, np.ldexp(1.0, 2 * (_NEAR - exponent)))
+    elif exponent > 0:
+        least = max(least, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
+    return least, most
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
     """Whether the square norm of its activity says that the state 2**exponent x left its range."""
-    if not _in_range(square, x):
-        return True
-    if exponent < 0:
-        return bool(square > np.ldexp(1.0, 2 * (_NEAR - exponent)))
-    return bool(exponent > 0 and square < n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
+    least, most = _bounds(exponent, n, x)
+    return not least <= square <= most
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
@@ -347,7 +376,7 @@ def _meet_drives(rows: Rows) -> bool:
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Rows) -> bool:
+def _set_drive(network: Network, draw: int, trajectory: int, t: int, rows: Any) -> bool:
     """Set the drive of each row to W_in u_t + b; return whether one is not zero."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
     inputs = network.inputs
@@ -432,7 +461,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _place(vectors: Array, draw: int, trajectory: int, rows: Rows, target: Array) -> None:
+def _place(vectors: Array, draw: int, trajectory: int, rows: Any, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
     for r in range(R):
@@ -472,8 +501,8 @@ def _profile_batch(
     for draw in range(0, n_draws, rows.forward.shape[0]):
         D = min(rows.forward.shape[0], n_draws - draw)
         for d in range(D):
-            _pack(network.W_rec[draw + d], True, rows.forward[d])
-            _pack(network.W_rec[draw + d], network.as_printed, rows.backward[d])
+            _pack_square(network.W_rec[draw + d], True, rows.forward[d])
+            _pack_square(network.W_rec[draw + d], network.as_printed, rows.backward[d])
             _pack(network.W_in[draw + d], True, rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)

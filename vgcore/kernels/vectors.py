@@ -469,6 +469,66 @@ def _write_matmat(
     builder.ret_void()
 
 
+def _write_turn(
+    code: _Code,
+    W: ir.Value,
+    _W_rows: ir.Value,
+    m: ir.Value,
+    first: ir.Value,
+    begin: ir.Value,
+    count: ir.Value,
+    out: ir.Value,
+    _out_rows: ir.Value,
+    out_size: ir.Value,
+    line: ir.Value,
+    step: ir.Value,
+    place: ir.Value,
+) -> None:
+    """Write out[line + i step, place + lane] = W[first + lane, begin + i] for i < count."""
+    builder = code.builder
+    word = ir.IntType(32)
+    kind = ir.VectorType(word, code.lanes)
+    sources = [
+        code.at(W, builder.mul(builder.add(first, _int(lane)), m), begin)
+        for lane in range(code.lanes)
+    ]
+    target, done = code.at(out, builder.mul(line, out_size), place), code.variable(_int(0))
+    stride = builder.mul(step, out_size)
+
+    def put(vector: ir.Value, i: ir.Value) -> None:
+        code.store(vector, code.vectors(code.at(target, builder.mul(i, stride))))
+
+    def exchange(a: ir.Value, b: ir.Value, s: int) -> list[ir.Value]:
+        """The lanes of bit s of one vector against those without it of the other."""
+        L = code.lanes
+        masks = (
+            [lane if not lane & s else L + lane - s for lane in range(L)],
+            [lane + s if not lane & s else L + lane for lane in range(L)],
+        )
+        return [
+            builder.shuffle_vector(a, b, ir.Constant(kind, [ir.Constant(word, i) for i in mask]))
+            for mask in masks
+        ]
+
+    # whole squares are turned in registers, by halves, quarters and so on: a quarter of the time
+    with code.steps(done, count, code.lanes) as i:
+        square = [code.load(code.vectors(code.at(source, i))) for source in sources]
+        for bit in range(code.lanes.bit_length() - 1):
+            s = 1 << bit
+            for lane in range(code.lanes):
+                if not lane & s:
+                    square[lane], square[lane + s] = exchange(square[lane], square[lane + s], s)
+        for lane, vector in enumerate(square):
+            put(vector, builder.add(i, _int(lane)))
+    with code.rolled(builder.load(done), count) as i:
+        vector = ir.Constant(code.vector, ir.Undefined)
+        for lane, source in enumerate(sources):
+            entry = builder.load(code.at(source, i))
+            vector = builder.insert_element(vector, entry, ir.Constant(word, lane))
+        put(vector, i)
+    builder.ret_void()
+
+
 def _largest(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
     """Return the largest modulus in the vectors x[:width]."""
     builder, done = code.builder, code.variable(_int(0))
@@ -571,6 +631,13 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _matmat(A: Array, B: Array, C: Array) -> None:
         C[:] = A[:, : B.shape[0]] @ B
 
+    def _turn(
+        W: Array, first: int, begin: int, count: int, out: Array, line: int, step: int, place: int
+    ) -> None:
+        lanes = BYTES // out.itemsize
+        lines = slice(line, line + count * step, step)
+        out[lines, place : place + lanes] = W[first : first + lanes, begin : begin + count].T
+
     def _max_abs(x: Array) -> Any:
         return np.abs(x).max()
 
@@ -615,6 +682,25 @@ else:
         return _routine(_write_matmat, (A, B, C), (2, 2, 2), returns=None)
 
     @intrinsic
+    def _turn(
+        typingctx: Any,
+        W: Any,
+        first: Any,
+        begin: Any,
+        count: Any,
+        out: Any,
+        line: Any,
+        step: Any,
+        place: Any,
+    ) -> Any:
+        """Set out[line + i step, place + lane] = W[first + lane, begin + i] for i < count.
+
+        These are as many rows of W, 2-D, as a vector has lanes.
+        """
+        arrays = (W, first, begin, count, out, line, step, place)
+        return _routine(_write_turn, arrays, (2, 0, 0, 0, 2, 0, 0, 0), returns=None)
+
+    @intrinsic
     def _max_abs(typingctx: Any, x: Any) -> Any:
         """Return the largest modulus in a padded array; NaN is passed over."""
         return _routine(
@@ -634,11 +720,18 @@ _LOW_64, _HIGH_64 = _BOUNDS[8]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _range(x: Array) -> tuple[float, float]:
+    """Between which square norms a vector in the dtype of x may stay as it is."""
+    if x.itemsize == 4:
+        return _LOW_32, _HIGH_32
+    return _LOW_64, _HIGH_64
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _in_range(square: float, x: Array) -> bool:
     """Whether a vector with this square norm may stay as it is, in the dtype of x."""
-    if x.itemsize == 4:
-        return bool(_LOW_32 <= square <= _HIGH_32)
-    return bool(_LOW_64 <= square <= _HIGH_64)
+    least, most = _range(x)
+    return bool(least <= square <= most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

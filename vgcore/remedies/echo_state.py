@@ -15,6 +15,7 @@ from vgcore.cell_kernels import prepare
 from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.draws import uniform_block
 from vgcore.kernels.reservoir import _states_lane
+from vgcore.kernels.rnn import Network
 from vgcore.lyapunov import lyapunov_history
 from vgcore.parallel import over_draws
 from vgcore.spectrum import spectral_radius
@@ -383,17 +384,19 @@ def reservoir_states(
     inputs = np.require(inputs, np.float64, requirements=["C", "W"])
     states = np.empty((cell.n_draws, inputs.shape[1] - skipped, cell.n_hidden))
 
-    def work(start: int, stop: int, *own: Array) -> None:
-        forward, _, input_weights, bias, state, vectors, keep, *rows = own
-        squares, exponents = rows[0][0], rows[1][0]
+    code, near_zero, far, shares = constants
+    first = np.zeros((cell.n_draws, 1, 1, cell.n_hidden))
+    if initial_state is not None:
+        first[:, 0, 0] = initial_state
+
+    def work(start: int, stop: int, rows: Any) -> None:
         for d in range(start, stop):
-            state[:] = 0.0
-            if initial_state is not None:
-                state[: cell.n_hidden] = initial_state[d]
-            lane(
-                *(array[d] for array in parameters), *constants, inputs[d], skipped,
-                forward, input_weights, bias, state, vectors, keep, squares, exponents, states[d],
-            )  # fmt: skip
+            W_rec, W_in, bias = (array[d : d + 1] for array in parameters)
+            network = Network(
+                *(W_rec, W_in, bias, code, near_zero, far),
+                *(inputs[d][None, None], first[d], first[d], 0, False),
+            )
+            lane(network, shares, skipped, rows, states[d])
 
     over_draws(work, cell.n_draws, n_threads, scratch=scratch)
     return states

@@ -1,0 +1,125 @@
+"""Small networks, a draw in each lane of a vector: the bits of rows, the numbers of an oracle."""
+
+from __future__ import annotations
+
+import naive
+import numpy as np
+import pytest
+
+import vgcore as vg
+from vgcore.activations import ACTIVATIONS
+from vgcore.kernels import rnn_lanes
+
+# states are scaled out of range on purpose; compiled code does so in silence
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered")
+DTYPES = ("float32", "float64")
+
+
+def problem(n, n_draws, n_times, activation, dtype, gain):
+    """A cell with arguments of its profile; some draws have no bias, some inputs are silence."""
+    rng = np.random.default_rng(n)
+    W = gain * rng.standard_normal((n_draws, n, n)) / n**0.5
+    b = rng.standard_normal((n_draws, n)) * (np.arange(n_draws) % 3 == 0)[:, None]
+    u = rng.standard_normal((n_draws, 1, n_times, 2))
+    u[np.random.default_rng(1).random(u.shape) < 0.97] = 0.0
+    x0, v = rng.standard_normal((2, n_draws, 1, n))
+    W_in = rng.standard_normal((n_draws, n, 2))
+    parameters = (W.astype(dtype), W_in.astype(dtype), b.astype(dtype))
+    return vg.RNN(*parameters, activation=activation), u, x0, v
+
+
+def measure(cell, u, x0, v, burn_in=0, **options):
+    n_steps = u.shape[2] - burn_in
+    found = vg.gradient_profile(
+        cell, n_steps, inputs=u, initial_state=x0, loss_gradient=v, burn_in=burn_in, **options
+    )
+    return np.stack([found.log_norm, found.log_contribution])
+
+
+def by_rows(monkeypatch, *arguments, **options):
+    with monkeypatch.context() as patch:
+        patch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
+        return measure(*arguments, **options)
+
+
+def test_lanes_are_used_where_these_tests_say_so(monkeypatch):
+    double, single = (np.dtype(dtype) for dtype in ("float64", "float32"))
+    assert rnn_lanes.lanes_side_by_side(16, double, 4, 1, 100) == 8
+    assert rnn_lanes.lanes_side_by_side(16, single, 8, 1, 100) == 16
+    for n, n_draws, n_trajectories, n_steps in ((17, 9, 1, 9), (16, 3, 1, 9), (16, 9, 2, 9)):
+        assert rnn_lanes.lanes_side_by_side(n, double, n_draws, n_trajectories, n_steps) == 0
+    assert rnn_lanes.lanes_side_by_side(16, double, 9, 1, 2**19) == 0
+    monkeypatch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
+    assert rnn_lanes.lanes_side_by_side(2, double, 9, 1, 9) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 5, 16])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "sigmoid"])
+def test_the_bits_are_those_of_rows(activation, n, dtype, monkeypatch):
+    """With states that die, explode and come back; a batch, a part of it, and one end of it."""
+    for gain, n_draws in ((0.2, 11), (1.3, 16), (4.0, 21)):
+        cell, u, x0, v = problem(n, n_draws, 90, activation, dtype, gain)
+        for options in ({"jacobian": "as_printed"}, {"burn_in": 7}, {}):
+            rows = by_rows(monkeypatch, cell, u, x0, v, **options)
+            for n_threads in (1, 3):
+                lanes = measure(cell, u, x0, v, n_threads=n_threads, **options)
+                assert np.array_equal(lanes, rows)
+        some = slice(2, 10)
+        part = vg.RNN(cell.W_rec[some], cell.W_in[some], cell.bias[some], activation=activation)
+        assert np.array_equal(measure(part, u[some], x0[some], v[some]), rows[:, some])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ["tanh", "linear", "leaky_relu", "softsign"])
+def test_the_bits_are_those_of_rows_over_a_long_horizon_without_inputs(
+    activation, dtype, monkeypatch
+):
+    """Norms leave the numbers of the dtype, in each lane at another time."""
+    n_steps = 1500
+    W = vg.draw_weights("gaussian", 19, 7, dtype=dtype, rng=1)
+    cell = vg.RNN(W * np.linspace(0.1, 3.0, 19, dtype=dtype)[:, None, None], activation=activation)
+    options = {"rng": 2, "burn_in": 3}
+    lanes = vg.gradient_profile(cell, n_steps, **options)
+    monkeypatch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
+    rows = vg.gradient_profile(cell, n_steps, **options)
+    assert np.array_equal(lanes.log_norm, rows.log_norm)
+    assert np.array_equal(lanes.log_contribution, rows.log_contribution)
+    assert np.ptp(lanes.log_norm[..., -1]) > n_steps
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("gain", [1e-9, 1e9])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "leaky_relu", "gelu"])
+def test_the_numbers_are_those_of_rows_where_every_step_leaves_the_range(
+    activation, gain, monkeypatch
+):
+    cell, u, x0, v = problem(3, 9, 30, activation, "float64", gain)
+    rows = by_rows(monkeypatch, cell, u, x0, v)
+    np.testing.assert_allclose(measure(cell, u, x0, v), rows, rtol=1e-9)
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize("jacobian", ["exact", "as_printed"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_numbers_are_those_of_the_oracle(activation, jacobian):
+    cell, u, x0, v = problem(3, 9, 12, activation, "float64", 1.2)
+    found = measure(cell, u, x0, v, burn_in=2, jacobian=jacobian)
+    for d in range(cell.n_draws):
+        expected = naive.rnn_profile(
+            *(cell.W_rec[d], cell.W_in[d], cell.bias[d], activation, u[d, 0], x0[d, 0], v[d, 0]),
+            10,
+            burn_in=2,
+            jacobian=jacobian,
+        )
+        np.testing.assert_allclose(found[:, d, 0], np.array(expected), rtol=1e-11, atol=1e-10)
+
+
+@pytest.mark.jit_off
+def test_a_gradient_that_is_exactly_zero_is_so_in_its_lane_alone():
+    cell, u, x0, v = problem(4, 8, 6, "relu", "float64", 1.0)
+    v[3] = 0.0
+    log_norm, log_contribution = measure(cell, u, x0, v)
+    assert (log_norm[3] == -np.inf).all()
+    assert (log_contribution[3] == -np.inf).all()
+    assert np.isfinite(log_norm[np.arange(8) != 3, 0, 0]).all()
