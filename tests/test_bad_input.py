@@ -6,6 +6,7 @@ from test_peers import require
 
 import vgcore as vg
 from vgcore import checks, stats, theory
+from vgcore.training import experiments
 
 W = np.random.default_rng(0).standard_normal((3, 5, 5)) * 0.4
 
@@ -108,6 +109,30 @@ def test_single_precision_in_the_other_byte_order_stays_single():
         (lambda: learn(clip=("norm", 1.0, 2)), TypeError, "clip: found .*, expected a pair"),
         (lambda: learn(learning_rate="0.1"), TypeError, "learning_rate: found dtype"),
         (lambda: learn(stop_solved="no"), TypeError, "stop_solved: found 'no'"),
+        (lambda: learn(clip=True), TypeError, "clip: found True"),
+        (lambda: learn(readout=[np.zeros(4)]), TypeError, r"readout: found list.*\(2, 1, 4\)"),
+        (lambda: learn(optimiser=vg.training.adam), TypeError, r"call it, adam\(\)"),
+        (lambda: vg.training.Optimiser("x", 7, 0.1), ValueError, "code: found 7.*sgd, rmsprop"),
+        (lambda: vg.training.Optimiser("sgd", 0, np.nan), ValueError, "decay: found nan"),
+        (lambda: learn(checkpoint=3), TypeError, "checkpoint: found 3, expected the path"),
+        (lambda: learn(checkpoint="no/such/file"), ValueError, "in no folder that there is"),
+        (lambda: learn(checkpoint="."), ValueError, "checkpoint: found the folder"),
+        (lambda: vg.training.adding((5,)), ValueError, r"n_steps: found \(5,\), expected a length"),
+        (lambda: examples(test=W), TypeError, "test: found ndarray, expected a pair"),
+        (lambda: examples(np.full((6, 1), 9), n_outputs=3), ValueError, "n_outputs: .* least 10"),
+        (lambda: examples(np.full((6, 1), -2)), ValueError, "targets: found -2, expected the"),
+        (lambda: examples(np.full((6, 1), 1e300)), ValueError, r"targets: found 1e\+300"),
+        (
+            lambda: examples(np.full((6, 1, 1), 1e200), loss="squared"),
+            ValueError,
+            r"targets: found numbers as large as 1e\+200",
+        ),
+        (lambda: dependencies(lengths=[]), ValueError, "lengths: found none"),
+        (lambda: dependencies(lengths=10), TypeError, r"lengths: found 10.*write \[10\]"),
+        (lambda: dependencies(remedies="SGD"), TypeError, "remedies: found 'SGD'"),
+        (lambda: dependencies(seed=None), TypeError, "seed: found None"),
+        (lambda: dependencies(task="adding"), TypeError, "task: found 'adding'"),
+        (lambda: experiments.success_rates(3), TypeError, "nets: expected what long_term"),
     ],
 )
 def test_bad_input_is_refused_by_name(call, error, words):
@@ -117,7 +142,16 @@ def test_bad_input_is_refused_by_name(call, error, words):
 
 def learn(**options):
     cell = vg.RNN.draw(2, 4, n_inputs=2, rng=1)
-    return vg.training.train(cell, vg.training.adding(4), 1, batch=2, n_test=2, rng=1, **options)
+    usual = {"task": vg.training.adding(4), "n_updates": 1, "batch": 2, "n_test": 2, "rng": 1}
+    return vg.training.train(cell, **(usual | options))
+
+
+def examples(targets=((0,),) * 6, **options):
+    return vg.training.examples(np.zeros((6, 4, 2)), targets, **options)
+
+
+def dependencies(lengths=(10,), **options):
+    return experiments.long_term_dependencies(lengths, n_nets=1, n_updates=1, **options)
 
 
 @pytest.mark.parametrize("size", [10**7, 10**12, 2**63, 10**30])
@@ -133,6 +167,14 @@ def learn(**options):
         lambda n: vg.DeepNet.draw(2, n * 10**4, 64, rng=1),
         lambda n: vg.gradient_profile(vg.RNN(W), n * 10**4),
         lambda n: vg.remedies.penalised_descent(vg.RNN(W), "l2", n * 10**4, 0.1),
+        lambda n: vg.training.adding(n * 10**4).batch(9),
+        lambda n: vg.training.adding(5).batch(n * 10**4),
+        lambda n: vg.training.gradient(
+            vg.RNN.draw(1, 4, n_inputs=2), vg.training.adding(n * 10**4)
+        ),
+        lambda n: learn(batch=n * 10**4, n_test=n * 10**4),
+        lambda n: learn(n_updates=n * 10**4),
+        lambda n: learn(task=examples(n_outputs=n * 10**4)),
     ],
 )
 def test_what_no_memory_holds_is_refused_before_it_is_made(call, size, monkeypatch):

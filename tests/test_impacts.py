@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as scipy_stats
 
 from vgcore import cli, impacts, replay
 from vgcore.gated import GRU, LSTM
@@ -24,7 +25,8 @@ TINY = {
         "radii": (0.5, 1.0), "delays": (1, 2), "n_nets": 3, "n_hidden": 4, "n_updates": 20,
         "n_lags": 50,
     },
-    "dependencies": {"lengths": (10, 12), "n_nets": 3, "n_hidden": 4, "n_updates": 15},
+    "dependencies": {"lengths": (10, 12), "n_nets": 3, "n_hidden": 4, "n_updates": 15,
+                     "n_more": 40, "n_nets_more": 2},
     "instability": {"length": 10, "n_nets": 4, "n_hidden": 4, "n_updates": 20},
     "layers": {"n_layers": 4, "n_hidden": 5, "n_nets": 4, "n_updates": 10},
     "architectures": {"lengths": (4, 6), "n_nets": 3, "n_hidden": 4, "n_updates": 10},
@@ -58,6 +60,9 @@ def test_the_report_holds_every_experiment_and_its_numbers(report):
     assert not (folder / ".lock").exists()
     found = pd.read_csv(folder / "results.csv")
     assert list(found.columns) == ["experiment", *COLUMNS]
+    nets = pd.read_csv(folder / "memory.csv")
+    assert nets.groupby("condition").size().eq(3).all()
+    assert len(pd.read_csv(folder / "dependencies.csv")) == 2 * 3 * 3 + 2
     names = (set(TINY) - {"memory"}) | {"capacity", "prediction"}
     without = set() if has_sklearn() else {"digits"}
     assert set(found.experiment) == names - without
@@ -66,6 +71,8 @@ def test_the_report_holds_every_experiment_and_its_numbers(report):
     assert (known.value <= known.high + 1e-12).all()
     page, text = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
     assert not re.search(r"(src|href)=.http", page)
+    assert "All estimates: results.csv." in text
+    assert "Net by net: memory.csv, dependencies.csv." in text
     for name in re.findall(r"!\[(.+)\]", text):
         assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
     assert page.count("data:image/svg") == text.count("![")
@@ -111,9 +118,9 @@ def test_the_step_along_the_gradient_lowers_the_loss_by_its_norm():
     assert curvature == pytest.approx(second, rel=0.05)
 
 
-def test_pairs_are_won_by_the_remedy_that_solves_more(monkeypatch):
-    def nets(lengths, remedies=("SGD", "SGD-C", "SGD-CR"), **_):
-        each = {"SGD": 2, "SGD-C": 8, "SGD-CR": 8}
+def test_a_remedy_that_solves_more_gains_lengths(monkeypatch):
+    def nets(lengths, remedies=("SGD", "SGD-C", "SGD-CR"), n_updates=9, **_):
+        each = {"SGD": 2, "SGD-C": 8, "SGD-CR": 8 if len(remedies) > 1 or n_updates < 99 else 10}
         return pd.DataFrame(
             [
                 {"length": t, "remedy": r, "net": d, "solved_step": 5 if d < n else -1,
@@ -123,11 +130,21 @@ def test_pairs_are_won_by_the_remedy_that_solves_more(monkeypatch):
         )  # fmt: skip
 
     monkeypatch.setattr(remedies, "long_term_dependencies", nets)
-    found = remedies.dependencies(0, lengths=(10,), n_nets=10).measure()["dependencies"]
-    won = found.table[found.table.quantity == "pairs won"]
-    assert won.condition.tolist() == ["SGD-C over SGD"]
-    assert (won.value.item(), won.n.item()) == (1.0, 6)
-    assert won.low.item() == pytest.approx(0.025 ** (1 / 6))
+    sizes = {"lengths": (10, 20), "n_nets": 10, "n_updates": 9, "n_more": 99}
+    found = remedies.dependencies(0, **sizes).measure()["dependencies"]
+    said = "With 99 updates SGD-CR solved length 20 in 100% [69%, 100%] of 10 nets, after a median"
+    assert f"{said} of 5, in place of 80% [44%, 97%] of 10: whether" in found.sentences[3]
+    shorter = found.table.assign(high=found.table.high.where(found.table.n < 0, 0.5))
+    assert "the budget, and not the remedy" in remedies.dependencies_text(shorter)[3]
+    gained = found.table[found.table.quantity == "lengths gained"]
+    assert gained.condition.tolist() == ["SGD-C over SGD", "SGD-CR over SGD-C"]
+    assert gained.n.tolist() == [10, 10]  # nets, not nets times lengths
+    more = np.repeat([2.0, 0.0], [6, 4])
+    half = scipy_stats.t.ppf(0.975, 9) * more.std(ddof=1) / 10**0.5
+    assert gained.value.tolist() == [1.2, 0.0]
+    assert gained.low.iloc[0] == pytest.approx(1.2 - half)
+    assert "SGD-C solves more than SGD: +1.20 [" in found.sentences[4]
+    assert "cannot be told apart: +0.00 of the 2 lengths" in found.sentences[5]
     assert experiments.success_rates(nets([10])).success.tolist() == [0.2, 0.8, 0.8]
 
 
@@ -141,11 +158,14 @@ def test_a_measure_that_ranks_is_told_from_one_that_does_not():
         turned = nets.assign(horizon=sign * nets.horizon + 100)
         found = memory.prediction(turned, "", 0)
         assert words in found.sentences[0]
+        said = "".join(found.sentences)
+        assert ("misleads most for RNN 0: of 8 conditions" in said) == (sign < 0)
+        assert ("misleads" in said) == (sign < 0)
         best = found.table[found.table.quantity == "AUC"].value
         assert (best == (sign + 1) / 2).any()
     rng = np.random.default_rng(0)
     shuffled = nets.assign(horizon=rng.permutation(nets.horizon))
-    assert "does not tell" in memory.prediction(shuffled, "", 0).sentences[0]
+    assert "nor excluded" in memory.prediction(shuffled, "", 0).sentences[0]
     assert memory.auc(nets.horizon, nets.length, 1e9) == 0.5
     assert memory.rank_correlation(nets.horizon, np.ones(40)) == 0.0
 
@@ -154,14 +174,23 @@ def test_a_measure_that_ranks_is_told_from_one_that_does_not():
 def test_sentences_turn_with_opposite_numbers(turn):
     a, b = ("first", "second")[::turn]
     learned = rows((a, 40, "learned", 1.0, 0.9, 1.0), (b, 40, "learned", 0.0, 0.0, 0.1))
-    assert f"{a} learned most often (100%) and {b} least" in memory.architectures_text(learned)[0]
+    said = f"At length 40 {a} learned most often, 100% [90%, 100%], and {b} least, 0% [0%, 10%]."
+    assert memory.architectures_text(learned) == [said]
+    unsure = learned.assign(low=0.0, high=1.0)
+    assert "may be chance" in memory.architectures_text(unsure)[0]
     longest = rows((a, 0.5, "longest delay", 2, 1, 3), (b, 1.4, "longest delay", 16, 9, 20))
     text = memory.capacity_text(longest)
-    assert "at spectral radius 1.4 (mean 16 steps)" in text[0]
+    assert "radius 1.4 reached furthest, 16 [9, 20] steps in the mean" in text[0]
     assert f"{b} reached furthest" in text[1]
-    tied = rows((a, 0.5, "longest delay", 16, 1, 3), (b, 1.4, "longest delay", 16, 9, 20),
-                ("c", np.nan, "longest delay", 2, 9, 20))  # fmt: skip
-    assert f"{a}, {b} reached furthest, 16 steps, and c least" in memory.capacity_text(tied)[1]
+    assert "told apart" not in "".join(text)
+    level = rows((a, 0.5, "longest delay", 15, 11, 19), (b, 1.4, "longest delay", 16, 9, 20),
+                 ("c", np.nan, "longest delay", 2, np.nan, np.nan))  # fmt: skip
+    assert (
+        f"{b} reached furthest, 16 [9, 20] steps in the mean; not told apart from it: {a}. C "
+        in (memory.capacity_text(level)[1])
+    )
+    none = longest.assign(low=0.0, high=30.0)
+    assert "no two are told apart" in memory.capacity_text(none)[0]
     loss = rows(("x, plain", 0, "spiked", 0.5 + turn / 4, 0, 1),
                 ("x, clipped", 0, "spiked", 0.5, 0, 1), ("x, plain", 0, "diverged", 0, 0, 1),
                 ("x, clipped", 0, "diverged", 0, 0, 1),
@@ -169,38 +198,56 @@ def test_sentences_turn_with_opposite_numbers(turn):
                 ("x, clipped", 0, "median updates", 70, 0, 1))  # fmt: skip
     text = remedies.instability_text(loss)[0]
     assert ("fewer spiked" if turn > 0 else "more spiked") in text
-    assert "not reached and 70" in text
-    pairs = rows(("B over A", np.nan, "pairs won", 0.5 + 0.4 * turn, 0.45 + 0.3 * turn,
-                  0.55 + 0.44 * turn))  # fmt: skip
-    assert (f"solves {'more' if turn > 0 else 'less'} than A") in remedies.dependencies_text(pairs)[
-        0
-    ]
+    assert "more than were made and 70" in text
+    assert "may be chance" in text  # of ten nets
+    assert "may be chance" not in remedies.instability_text(loss.assign(n=200))[0].split(";")[0]
+    never = loss.assign(value=loss.value.where(loss.quantity != "median updates", np.inf))
+    assert "neither without it nor with it" in remedies.instability_text(never)[0]
+    gained = rows(("SGD", 10, "solved", 0.9, 0.8, 1), ("SGD", 20, "solved", 0.1, 0, 0.2),
+                  ("SGD", 30, "solved", 0.6, 0.5, 0.7),
+                  ("B over A", np.nan, "lengths gained", turn, turn - 0.5, turn + 0.5))  # fmt: skip
+    text = remedies.dependencies_text(gained)
+    assert "up to length 10 (90% [80%, 100%]), and at 20 in 10% [0%, 20%]." in text[0]
+    assert f"solves {'more' if turn > 0 else 'less'} than A: {turn:+.2f} [" in text[1]
+    assert "of the 3 lengths" in text[1]
     near = rows(("x", 50, "loss over chance", 0.1, 0, 0.2),
                 ("x", 200, "loss over chance", 1.0 - 0.9 * (turn > 0), 0, 0))  # fmt: skip
-    assert ("holds out" if turn > 0 else "lost by") in generalisation.generalisation_text(near, 50)[
-        0
-    ]
+    text = generalisation.generalisation_text(near, 50)[0]
+    assert ("still 0.1 [0, 0] at 200" if turn > 0 else "no longer below half at 200") in text
+    assert (
+        "not learned at length 200"
+        in generalisation.generalisation_text(near.assign(value=1.0), 200)[0]
+    )
     steps = rows(("surface, plain", 0, "longest step", 500 if turn > 0 else 0.05, 0, 0),
                  ("surface, clipped", 0, "longest step", 0.05, 0, 0),
                  ("surface, plain", 0, "last error", 0.3, 0, 0),
                  ("surface, clipped", 0, "last error", 0.2, 0, 0),
-                 ("radius 1", 0.1, "loss change", -0.2, 0, 0),
-                 ("radius 1", 1, "loss change", 0.3 * turn, 0, 0),
-                 ("radius 1", np.nan, landscape.CURVED, 8 + turn, 0, 0))  # fmt: skip
+                 ("radius 1", 0.1, "loss change", -0.4, -0.5, -0.3),
+                 ("radius 1", 1, "loss change", 0.3 * turn, 0.3 * turn - 0.1, 0.3 * turn + 0.1),
+                 ("radius 1", np.nan, landscape.CURVED, 8 + turn, 8, 9))  # fmt: skip
     text = landscape.landscape_text(steps)
     assert ("throws" if turn > 0 else "no difference") in text[0]
     assert ("raises" if turn > 0 else "lowers") in text[1]
-    assert f"curvature along the gradient has size {8 + turn}." in text[1]
+    assert "the best of these steps has length 0.1 (loss -0.4 [-0.5, -0.3])" in text[1]
+    assert f"curvature along the gradient has size {8 + turn} [8, 9]." in text[1]
+    wide = steps.assign(low=-1.0, high=1.0)
+    assert (
+        "no length of step lowers the loss in three nets of four"
+        in (landscape.landscape_text(wide)[1])
+    )
+    assert "lowers it in some nets and raises it in others" in landscape.landscape_text(wide)[1]
     first, last = (0.001, 1.0)[::turn]
     moved = rows(("x", 1, "gradient before", 0.1, 0, 1), ("x", 1, "gradient after", 0.2, 0, 1),
                  ("x", 1, "movement", first, 0, 1), ("x", 9, "movement", last, 0, 1),
                  ("x", np.nan, "loss over chance", 0.5, 0, 1))  # fmt: skip
-    said = "hardly move" if turn > 0 else "move more than deep"
-    assert f"shallow layers {said}" in depth.layers_text(moved)[0]
+    said = "less than a tenth as far" if turn > 0 else "more than ten times as far"
+    assert said in depth.layers_text(moved)[0]
+    assert "learned nothing" not in depth.layers_text(moved)[0]
+    assert "learned nothing" in depth.layers_text(moved.assign(low=1.0))[0]
     low, high = (0.05, 0.15) if turn > 0 else (-0.05, 0.15)
     wrong = rows(("x", 10, "training error", 0.1, 0, 1), ("x", 10, "test error", 0.2, 0, 1),
                  ("x", 10, "gap", 0.1, low, high))  # fmt: skip
-    said = "more of the others are wrong" if turn > 0 else "may be chance"
+    said = "of these more are wrong" if turn > 0 else "may be chance"
     assert said in generalisation.digits_text(wrong)[0]
 
 
@@ -261,6 +308,39 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
     assert "--engine: found 'dask', but impacts runs here" in capsys.readouterr().err
     cli.app(["run", "impacts-full", "--dry-run", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out) == list(TINY)
+    command = ["run", "impacts-full", "--dry-run", "--only", "digits", "--only", "layers"]
+    cli.app([*command, "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out) == ["layers", "digits"]
+    cli.app(command, standalone_mode=False)
+    assert "written to reports/impacts-full-digits-layers" in capsys.readouterr().out
+    for bad, said in (
+        (["impacts", "--only", "layer"], "did you mean 'layers'"),
+        (["atlas", "--only", "layers"], "--only: found 'layers', but atlas has no experiments"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli.app(["run", *bad])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(report, tmp_path):
+    told = []
+    for only in (("layers",), ()):
+        jobs = []
+        impacts.run(
+            tmp_path, sizes=TINY, only=only, tell=lambda *one, jobs=jobs: jobs.append(one),
+            n_threads=1,
+        )  # fmt: skip
+        manifest = json.loads((tmp_path / "manifest.json").read_text())
+        assert manifest.get("only") == (["layers"] if only else None)
+        found = pd.read_csv(tmp_path / "results.csv")
+        assert (set(found.experiment) == {"layers"}) == bool(only)
+        assert (tmp_path / "figures" / "surface.png").exists() != bool(only)
+        kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("pieces/*")}
+        told.append((len(jobs), kept))
+    assert told[0][0] == len(told[0][1]) == len(depth.NETS)
+    assert not told[1][1]  # a whole report needs no pieces
+    assert (tmp_path / "results.csv").read_bytes() == (report[0] / "results.csv").read_bytes()
 
 
 @pytest.mark.parametrize("study", impacts.STUDIES)
@@ -310,15 +390,21 @@ def test_a_killed_run_goes_on_to_the_same_tables(report, tmp_path, monkeypatch, 
     assert "report.html" in told.out
     assert json.loads((tmp_path / "manifest.json").read_text())["run"] == "impacts"
     monkeypatch.setattr(impacts.page, "write", whole)
-    (again,) = replay.replay(tmp_path, tmp_path / "again").tables
-    assert (again.table, again.same, again.within) == ("results.csv", True, 0)
+    again = replay.replay(tmp_path, tmp_path / "again").tables
+    assert [one.table for one in again] == ["dependencies.csv", "memory.csv", "results.csv"]
+    assert all(one.same and one.within == 0 for one in again)
 
 
 def test_equal_size_is_nearest_in_parameters():
     for kind, gates in ((LSTM, 4), (GRU, 3)):
         n = table.equal_size(kind, 20, 2)
-        count = {m: gates * m * (m + 3) + m for m in (n - 1, n, n + 1)}
+        biases = 2 if kind is GRU else 1
+        count = {m: gates * m * (m + 2 + biases) + m for m in (n - 1, n, n + 1)}
         assert min(count, key=lambda m: abs(count[m] - (20 * 23 + 20))) == n
+        assert f"{kind.__name__} {n} ({count[n]})" in table.sizes(20, 2)
+        cell = kind.draw(1, n, n_inputs=2, rng=1)
+        bias = (cell.b_ih, cell.b_hh) if kind is GRU else (cell.bias,)
+        assert sum(array.size for array in (cell.W_ih, cell.W_hh, *bias)) + n == count[n]
 
 
 def test_shares_have_exact_intervals():

@@ -26,8 +26,7 @@ PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
     "transposed W": (
-        "kernels/rnn.py", "network.as_printed, rows.backward[d])",
-        "not network.as_printed, rows.backward[d])", "RNN of 20",
+        "kernels/rnn.py", "if network.as_printed:", "if not network.as_printed:", "RNN of 20",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
@@ -128,6 +127,64 @@ MUTANTS = {
     "a radius off by a thousandth": (
         "spectrum.py", "return radius", "return 1.001 * radius", "spectral radius",
     ),
+    "inputs of the first trajectory for all": (
+        "kernels/rnn.py", "            min(trajectory + r % (R // D), inputs.shape[1] - 1),",
+        "            0,", "RNN: trajectories",
+    ),
+    "slope below zero lost at small scale": (
+        "kernels/rnn.py", "slope[j] = slopes[1] if x[j] > 0.0 else slopes[0]",
+        "slope[j] = slopes[1]", "leaky_relu RNN of 3 units, 60 factors 1e-09",
+    ),
+    "half a slope where tanh is straight": (
+        "kernels/gates.py", "value[j], slope[j] = x[j], 1.0", "value[j], slope[j] = x[j], 0.5",
+        "LSTM: from a state",
+    ),
+    "transposed W, layers": (
+        "kernels/deep.py", "out[i, r] = slope[i] * W[r, i]", "out[r, i] = slope[i] * W[r, i]",
+        "DeepNet: Jacobian",
+    ),
+    "chrono biases that open the input gate": (
+        "gated.py", 'cls.gate("i", bias)[:] = -cls.gate("f", bias)',
+        'cls.gate("i", bias)[:] = cls.gate("f", bias)', "LSTM: forget bias",
+    ),
+    "tangent burn-in that counts": (
+        "lyapunov.py", "if place <= 1:", "if place < 1:", "diagonal cells",
+    ),
+    "scale of a product lost": (
+        "kernels/dense.py", "exponent += _rescale(scratch)", "_rescale(scratch)", "underflowing",
+    ),
+    "normal quantile for the one of Student": (
+        "profile.py", "special.stdtrit(n_batches - 1, 0.5 + level / 2)",
+        "special.ndtri(0.5 + level / 2)", "95 % interval",
+    ),
+    "smallest truncation that does not last": (
+        "remedies/truncation.py", "self.truncations[kept_from.argmax",
+        "self.truncations[kept.argmax", "smallest k",
+    ),
+    "steps gained by no clipping": (
+        "kernels/clipping.py", "out[6] = _fall(series[1], log_eps)",
+        "out[6] = _fall(series[0], log_eps)", "steps gained",
+    ),
+    "Omega at the slopes of one step": (
+        "kernels/penalties.py", "deltas[t], unrolled.slopes[t]", "deltas[t], unrolled.slopes[0]",
+        "Omega: value",
+    ),
+    "half the derivative of orthogonality": (
+        "kernels/penalties.py", "row[j] *= 4.0", "row[j] *= 2.0", "orthogonality and L2",
+    ),
+    "memory of a delay beside": (
+        "remedies/echo_state.py", "(u, T)[washout::-1]", "(u, T)[washout - 1 :: -1]",
+        "remembers 5",
+    ),
+    "one past in the place of two": (
+        "remedies/echo_state.py", "for start in (state, -state)", "for start in (state, state)",
+        "single units",
+    ),
+    "sparse in the first columns": (
+        "initializers.py",
+        "columns = np.argpartition(draws.uniform(n, n), nonzeros - 1, axis=2)[..., :nonzeros]",
+        "columns = np.tile(np.arange(nonzeros), (draws.n_draws, n, 1))", "sparse: columns",
+    ),
 }  # fmt: skip
 
 
@@ -188,7 +245,7 @@ def test_every_activation_initializer_and_cell_is_covered():
     assert {f"cell {name}" for name in ("RNN", "LeakyRNN", "LSTM", "GRU", "DeepNet")} <= areas
     for estimator in (
         "rate", "horizon", "growing share", "spectral radius", "Lyapunov exponents",
-        "Jacobian product", "truncation share", "clipping", "penalties",
+        "Jacobian product", "truncation share", "clipping", "penalties", "echo states",
     ):  # fmt: skip
         assert f"estimator {estimator}" in areas
 

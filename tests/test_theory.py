@@ -83,6 +83,11 @@ def test_moments_at_zero_are_limits(name):
     close(at, near, rtol=1e-6, atol=1e-7)
 
 
+def test_growth_of_the_logistic_at_small_variances():
+    """It is a difference of numbers 1 / sqrt(q) times as large."""
+    close(theory.gaussian_moments("sigmoid", 10.0 ** np.arange(-20.0, -9.0)).growth, 1 / 16)
+
+
 def test_arrays_give_what_their_elements_give():
     q = np.array([[0.0, 1e-3, 2.0], [50.0, 1e5, 3.0]])
     for name in NAMES:
@@ -179,6 +184,23 @@ def test_critical_input_variance_inverts_critical_gain(name, x):
     close(theory.critical_gain(name, v), g, rtol=1e-8)
     b = 0.25 * v
     close(theory.critical_input_variance(name, g, bias_variance=b), v - b, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "hard_tanh", "softsign", "erf"])
+def test_bounded_activations_at_the_ends_of_the_range(name):
+    """Slopes are met in a window of width 1 about 0, so that chi = g^2 I / sqrt(2 pi q)."""
+    slope = EXACT[name][1]
+    window = mp.quad(lambda x: slope(x) ** 2, [-mp.inf, -1, 0, 1, mp.inf])
+    g = np.array([1e9, 1e100])
+    q = theory.fixed_point(name, g)
+    close(q, g**2 * (0.5 if name == "sigmoid" else 1.0), rtol=1e-6)
+    close(theory.chi(name, g), g**2 * float(window) / np.sqrt(2 * np.pi * q), rtol=1e-6)
+    for v in (1e12, 1e30):
+        edge = float(theory.critical_gain(name, v))
+        close(edge**2, np.sqrt(2 * np.pi * v) / float(window), rtol=1e-5)
+        close(theory.critical_input_variance(name, edge), v, rtol=1e-8)
+    edges = theory.critical_gain(name, [0.0, 1e-300, 1e-45])
+    close(edges, edges[0], rtol=1e-12)
 
 
 def test_critical_input_variance_at_its_ends():
@@ -449,6 +471,15 @@ def test_products_of_gaussian_matrices():
     assert logs[:, 0].var() == pytest.approx(variance, rel=0.25)
 
 
+@pytest.mark.parametrize("n", [1, 39, 40, 1001, 10**9])
+def test_log_moments_do_not_cancel_at_any_size(n):
+    for k in (0.37, 2.0, 7.5):
+        with mp.workdps(40):
+            ratio = mp.loggamma((n + mp.mpf(k)) / 2) - mp.loggamma(mp.mpf(n) / 2)
+            wanted = 1000 * (ratio + k * mp.log(mp.sqrt(mp.mpf(2) / n)))
+        close(theory.gaussian_log_moment(k, 1000, n), float(wanted), atol=1e-10)
+
+
 @given(k=st.floats(0.1, 6.0), n=st.integers(1, 60), g=st.floats(0.2, 3.0))
 def test_moments_of_norms(k, n, g):
     mean, variance = theory.gaussian_log_norm(3, n, g)
@@ -514,7 +545,7 @@ def test_horizons_are_those_of_profiles():
     cell = vg.RNN(0.5 * np.eye(4)[None], activation="linear")
     measured = vg.gradient_profile(cell, 100, rng=0).horizon(1e-3).lag
     assert np.ceil(theory.memory_horizon(np.log(0.5))) == measured
-    close(theory.memory_horizon([-1.0, 0.0, 2.0], np.exp(-5)), [5.0, np.inf, np.inf])
+    close(theory.memory_horizon([-1.0, -5e-324, 0.0, 2.0], np.exp(-5)), [5.0, *[np.inf] * 3])
 
 
 def test_the_sufficient_bound_holds_and_is_far_from_the_edge():
@@ -596,6 +627,24 @@ BAD = [
     (lambda: theory.chi("tanh", 1.0, input_variance=-0.5), "input_variance: found -0.5"),
     (lambda: theory.chi("tanh", 1.0, bias_variance=np.inf), "bias_variance: found inf"),
     (lambda: theory.chi("tanh", [1, 2], bias_variance=[1, 2, 3]), "gain (2,), input_variance ()"),
+    *(
+        (call, "these shapes do not broadcast together")
+        for call in (
+            lambda: theory.circular_law([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_exponents([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_log_norm([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_log_moment(1, [1, 2], [1, 2, 3]),
+            lambda: theory.fuss_catalan_moment([1, 2], [1, 2, 3]),
+            lambda: theory.spectral_radius_cdf([1, 2], 3, [1, 2, 3]),
+            lambda: theory.expected_spectral_radius([1, 2], [1, 2, 3]),
+            lambda: theory.gaussian_correlations("tanh", [1, 2], [0, 0, 0]),
+            lambda: theory.memory_horizon([1, 2], [0.1, 0.2, 0.3]),
+            lambda: theory.truncation_share([1, 2], [1, 2, 3]),
+            lambda: theory.chrono_rate([3, 4]).quantile([0, 0, 0]),
+            lambda: theory.chrono_rate([3, 4]).cdf([0, 0, 0]),
+            lambda: theory.lyapunov_spectrum("linear", [1, 2]).density([0, 0, 0]),
+        )
+    ),
     (lambda: theory.critical_gain("tanh", -1), "input_variance: found -1"),
     (lambda: theory.gaussian_moments("tanh", -1), "variance: found -1"),
     (lambda: theory.gaussian_correlations("tanh", 0.0, 0.5), "variance: found 0, expected numbers"),

@@ -42,16 +42,18 @@ def arrays_of(cell, W_out, b_out):
     return found | {"W_out": W_out, "b_out": np.broadcast_to(b_out, W_out.shape[:2])}
 
 
-def outputs(xp, cell, p, u, truncation=None):
+def outputs(xp, cell, p, u, truncation=None, states=None):
     """Outputs (steps, batch, n_outputs) of one net in PyTorch or NumPy, written from the formulas.
 
-    p: its parameters by name; u (batch, T, n_inputs).
+    p: its parameters by name; u (batch, T, n_inputs). x_0 to x_T of an RNN join `states`.
     """
     n, T = cell.n_hidden, u.shape[1]
     sigmoid = xp.sigmoid if hasattr(xp, "sigmoid") else lambda x: 1 / (1 + xp.exp(-x))
     zeros = u[:, 0, :1] * 0 + xp.zeros(n, dtype=u.dtype)
     h = c = x = zeros
     out = []
+    states = [] if states is None else states
+    states.append(x)
     for t in range(T):
         if truncation and t and (T - t) % truncation == 0:
             h, c, x = (a.detach() for a in (h, c, x))
@@ -59,6 +61,7 @@ def outputs(xp, cell, p, u, truncation=None):
             s = {"tanh": xp.tanh, "sigmoid": sigmoid}[cell.activation]
             x = s(x) @ p["W_rec"].T + u[:, t] @ p["W_in"].T + p["bias"]
             h = s(x)
+            states.append(x)
         elif isinstance(cell, vg.LeakyRNN):
             s = xp.tanh(h @ p["W_rec"].T + u[:, t] @ p["W_in"].T + p["bias"])
             h = (1 - cell.leak) * h + cell.leak * s
@@ -78,11 +81,12 @@ def outputs(xp, cell, p, u, truncation=None):
     return out
 
 
-def torch_loss(task, cell, p, u, y, truncation=None):
+def torch_loss(task, cell, p, u, y, truncation=None, states=None):
     import torch
 
     y = torch.from_numpy(y)
-    out = torch.stack(outputs(torch, cell, p, torch.from_numpy(u), truncation)[-y.shape[1] :], 1)
+    made = outputs(torch, cell, p, torch.from_numpy(u), truncation, states)
+    out = torch.stack(made[-y.shape[1] :], 1)
     if task.loss == "squared":
         return torch.nn.functional.mse_loss(out, y)
     return torch.nn.functional.cross_entropy(out.flatten(0, 1), y.long().flatten())
@@ -154,6 +158,68 @@ def test_twenty_updates_follow_torch(optimiser, clip):
                 torch.nn.utils.clip_grad_norm_(p.values(), clip[1])
             elif clip:
                 torch.nn.utils.clip_grad_value_(p.values(), clip[1])
+            moves.step()
+        for name, parameter in p.items():
+            np.testing.assert_allclose(trained[name][d], parameter.detach(), rtol=0, atol=1e-8)
+
+
+def omega(torch, loss, p, states, truncation):
+    """Pascanu et al. (2013), eq. 9: of the last step before the state is detached, and so on.
+
+    states: x_0 to x_T of the graph; their gradients and slopes are held constant.
+    """
+    T, total = len(states) - 1, 0.0
+    gradients = torch.autograd.grad(loss, states[1:], retain_graph=True)
+    for t in range(1, T + 1):
+        if truncation and (T - t + 1) % truncation == 0:
+            continue
+        slope = 1 - torch.tanh(states[t - 1].detach()) ** 2
+        delta = gradients[t - 1]
+        ratio = ((delta @ p["W_rec"]) * slope).norm(dim=1) / delta.norm(dim=1)
+        total = total + ((ratio - 1) ** 2).mean()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "batch", "truncation", "penalty", "optimiser", "clip"),
+    [
+        ("LSTM", "order", 4, None, 0.0, "adam", ("norm", 0.3)),
+        ("LeakyRNN", "copy", 1, 4, 0.0, "rmsprop", ("value", 0.01)),
+        ("GRU", "copy", 1, 5, 0.0, "rmsprop", ("value", 0.01)),
+        ("RNN", "recall", 1, None, 0.3, "adam", ("norm", 0.2)),
+        ("RNN", "copy", 2, 4, 0.2, "momentum", ("value", 0.05)),
+    ],
+)
+def test_other_cells_and_options_follow_torch(
+    kind, task, batch, truncation, penalty, optimiser, clip
+):
+    """Truncated, with a loss at each step, one sequence a batch, Omega: twenty updates each."""
+    require("torch")
+    import torch
+
+    task = {**TASKS, "order": tasks.temporal_order((10, 13), n_marks=3)}[task]
+    cell = net(kind, task)
+    pair = readout(cell, task)
+    found = vg.training.train(
+        cell, task, 20, batch=batch, optimiser=optimiser,
+        learning_rate=0.1 if optimiser == "momentum" else 0.01, clip=clip, readout=pair,
+        n_test=batch, truncation=truncation, penalty=("omega", penalty) if penalty else None, rng=2,
+    )  # fmt: skip
+    trained = arrays_of(found.cell, found.W_out, found.b_out)
+    clippings = torch.nn.utils
+    for d in range(2):
+        p = torch_parameters(arrays_of(cell, *pair), d)
+        moves = OPTIMISERS[optimiser](torch, p.values())
+        for number in range(1, 21):
+            moves.zero_grad()
+            u, y = task.batch(batch, rng=2, net=d, number=number)
+            states = []
+            loss = torch_loss(task, cell, p, u, y, truncation, states)
+            assert found.loss[d, number - 1] == pytest.approx(loss.item(), rel=1e-9)
+            added = penalty * omega(torch, loss, p, states, truncation) if penalty else 0.0
+            (loss + added).backward()
+            clipped = clippings.clip_grad_norm_ if clip[0] == "norm" else clippings.clip_grad_value_
+            clipped(p.values(), clip[1])
             moves.step()
         for name, parameter in p.items():
             np.testing.assert_allclose(trained[name][d], parameter.detach(), rtol=0, atol=1e-8)
@@ -334,9 +400,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, monkeypatch):
         run(file, learning_rate=0.02)
     with pytest.raises(StoreError, match="other arguments"):
         run(file, stop_solved=True)
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(StoreError, match="no whole checkpoint"):
-        run(file)
+    whole = file.read_bytes()
+    encrypted = bytearray(whole)
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1  # a flag of the first entry
+    for damaged in (whole[:100], b"", encrypted):
+        file.write_bytes(damaged)
+        with pytest.raises(StoreError, match="no whole checkpoint"):
+            run(file)
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
 
 
@@ -355,7 +425,12 @@ def test_a_net_that_diverges_is_recorded_and_leaves_the_others_alone():
         assert (wild.cell.W_rec[d] == calm.cell.W_rec[d]).all()
     assert "1 diverged, the first at update" in repr(wild)
     every = vg.training.train(cell, task, 6, learning_rate=1e200, **arguments)
-    assert "every net diverged, at updates" in repr(every)
+    first, last = every.diverged_step.min(), every.diverged_step.max()
+    when = f"update {first}:" if first == last else f"updates {first} to {last}:"
+    assert f"every net diverged, at {when} use a smaller learning rate" in repr(every)
+    huge = np.full((1, 5), 1e200), np.zeros(1)
+    at_once = vg.training.train(cell, task, 6, readout=huge, **arguments)
+    assert "every net diverged, at update 1: rescale weights" in repr(at_once)
 
 
 @pytest.mark.slow  # compiles everything once more
@@ -406,7 +481,7 @@ GOOD = {"n_updates": 2, "batch": 2, "n_test": 4}
         ({"n_test": 5}, ValueError, "expected a multiple of batch = 2; take 6"),
         ({"optimiser": "adm"}, ValueError, "did you mean 'adam'"),
         ({"learning_rate": 0.0}, ValueError, "learning_rate: found 0"),
-        ({"learning_rate": np.inf}, ValueError, "learning_rate: expected finite"),
+        ({"learning_rate": np.inf}, ValueError, "learning_rate: found inf, expected finite"),
         ({"learning_rate": [0.1, 0.1, 0.1]}, ValueError, r"one a net, \(2,\)"),
         ({"clip": -1.0}, ValueError, "clip: found -1"),
         ({"clip": ("nrm", 1.0)}, ValueError, "did you mean 'norm'"),
@@ -416,7 +491,7 @@ GOOD = {"n_updates": 2, "batch": 2, "n_test": 4}
         ({"test_every": 3}, ValueError, "test_every: found 3"),
         ({"record_every": 2, "test_every": 1}, ValueError, "does not divide test_every"),
         ({"checkpoint": "state.npz"}, ValueError, "rng: found None, expected a seed"),
-        ({"readout": 3}, TypeError, "readout: expected a pair"),
+        ({"readout": 3}, TypeError, "readout: found int, expected a pair"),
         ({"task": "adding"}, TypeError, "task: found 'adding'"),
         ({"task": tasks.copy_memory(2)}, ValueError, "draw it with n_inputs=10"),
         (

@@ -248,6 +248,15 @@ def numbers(
     return array
 
 
+def together(**arrays: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    """Arrays, by the names of their arguments, broadcast to one shape."""
+    try:
+        return list(np.broadcast_arrays(*arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"{shapes}: these shapes do not broadcast together") from None
+
+
 def integers(argument: str, value: object, *, least: int = 0) -> npt.NDArray[np.int64]:
     """Return `value` as an int64 array of numbers of at least `least`."""
     array = array_of(argument, value)

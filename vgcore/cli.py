@@ -38,8 +38,8 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except StudyInterrupted as stop:
             _fail(str(stop), 130)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr, flush=True)
+        except KeyboardInterrupt as stop:
+            print(str(stop) or "interrupted", file=sys.stderr, flush=True)
             os._exit(130)  # at once: an orderly exit would wait for the threads; parts are atomic
         except BrokenPipeError:
             raise  # the reader of our output has gone; nothing to say
@@ -123,6 +123,10 @@ def run(
     verify: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Check every part of a results folder.")
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPERIMENT", help="Of impacts: this one alone; may be repeated."),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Progress as JSON lines on standard error.")
@@ -147,11 +151,15 @@ def run(
         for option, given in choices.items():
             if given is not None:
                 raise ValueError(f"{option}: found {given!r}, but {study} runs here; drop it")
+    if only and study not in ("impacts", "impacts-full"):
+        raise ValueError(f"--only: found {only[0]!r}, but {study} has no experiments; drop it")
     if study == "papers":
         _run_papers(out or Path("reports") / "papers", dry_run, as_json)
         return
     if study in ("impacts", "impacts-full"):
-        _run_impacts(study, out or Path("reports") / study, workers, dry_run, as_json)
+        chosen = list(dict.fromkeys(only or ()))
+        folder = out or Path("reports") / "-".join([study, *chosen])
+        _run_impacts(study, folder, workers, chosen, dry_run, as_json)
         return
     from vgcore.study import Progress, load_study, run_study
     from vgcore.study.engines import parse_shard
@@ -258,24 +266,39 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
 
 
 def _run_impacts(
-    study: str, folder: Path, workers: int | None, dry_run: bool, as_json: bool
+    study: str,
+    folder: Path,
+    workers: int | None,
+    only: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Measure what vanishing gradients do to learning."""
-    from vgcore import impacts
+    from vgcore import checks, impacts
     from vgcore.study.progress import Jobs
 
-    names = list(impacts.EXPERIMENTS)
+    for name in only:
+        checks.choice("--only", name, impacts.EXPERIMENTS)
+    names = [name for name in impacts.EXPERIMENTS if name in only or not only]
+    count = f"{len(names)} experiment{'s' * (len(names) != 1)}"
     if dry_run:
-        time = "some six minutes on two free cores" if study == "impacts" else "hours"
-        lines = [*names, f"{len(names)} experiments, written to {folder}; takes {time}"]
+        time = "some six minutes" if study == "impacts" else "some four hours"
+        takes = f"all take {time} on two free cores"
+        lines = [*names, f"{count}, written to {folder}; {takes}"]
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
-    with Jobs(silent=as_json) as progress:
-        page = impacts.run(folder, study, n_threads=workers, tell=progress.tell)
+    try:
+        with Jobs(silent=as_json) as progress:
+            page = impacts.run(folder, study, n_threads=workers, only=only, tell=progress.tell)
+    except KeyboardInterrupt:
+        kept = len(list((folder / "pieces").glob("*.parquet")))
+        raise KeyboardInterrupt(
+            f"interrupted: {kept} jobs are kept in {folder}; the same command goes on from there"
+        ) from None
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
     else:
-        print(f"{len(names)} experiments in {folder}\nreport: {page}")
+        print(f"{count} in {folder}\nreport: {page}")
 
 
 @app.command()

@@ -551,10 +551,14 @@ def _run_kernel(
     near_zero, far = law.lines(dtype)
     log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
     D, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
-
     L = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
 
-    def work(start: int, stop: int, scratch: Rows | Lanes) -> None:
+    def scratch() -> list[Rows | Lanes]:
+        if L:
+            return [new_lanes(n, n_inputs, n_steps, dtype)]
+        return [new_rows(D, K, n, n_inputs, n_steps, dtype)]
+
+    def work(start: int, stop: int, own: Rows | Lanes) -> None:
         network = Network(
             W_rec[start:stop],
             W_in[start:stop],
@@ -569,20 +573,10 @@ def _run_kernel(
             as_printed,
         )
         out = log_norm[start:stop], log_contribution[start:stop]
-        if isinstance(scratch, Lanes):
-            _profile_lanes(network, scratch, *out)
+        if isinstance(own, Lanes):
+            _profile_lanes(network, own, *out)
         else:
-            _profile_batch(network, scratch, K, *out)
+            _profile_batch(network, own, K, *out)
 
-    over_draws(
-        work,
-        cell.n_draws,
-        n_threads,
-        grain=L or D,
-        scratch=lambda: [
-            new_lanes(n, n_inputs, n_steps, dtype)
-            if L
-            else new_rows(D, K, n, n_inputs, n_steps, dtype)
-        ],
-    )
+    over_draws(work, cell.n_draws, n_threads, grain=L or D, scratch=scratch)
     return log_norm, log_contribution

@@ -229,6 +229,7 @@ def _measure(
             out,
             kind,
             seed=seed,
+            only=tuple(first.manifest.get("only", ())),
             n_threads=n_workers,
             tell=lambda done, jobs, name: say(f"{done}/{jobs} jobs  {name}"),
         )

@@ -352,7 +352,12 @@ def _gated(kind: str, gates: int) -> Operation:
             {
                 "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
                 "minute": (Case(32, 50, 50),),
-                "full": tuple(Case(n, 1000, 100) for n in (16, 32, 64, 128)),
+                "full": (
+                    *(Case(n, 1000, 500) for n in (16, 32)),
+                    # more than the caches hold
+                    Case(64, 2000 // gates, 100),
+                    Case(128, 1000 // gates, 100),
+                ),
             }
         ),
         flop=lambda case: 2 * gates * case.n_hidden**2 * _vectors(case),
@@ -384,10 +389,10 @@ OPERATIONS = (
                     Case(63, 1000, 100),
                     Case(128, 1000, 100),
                     Case(256, 200, 100),
-                    Case(16, 200, 100, 16),
-                    Case(32, 100, 100, 16),
-                    Case(64, 50, 100, 16),
-                    Case(128, 25, 100, 16),
+                    Case(16, 1000, 100, 16),
+                    Case(32, 1000, 100, 16),
+                    Case(64, 1000, 50, 16),
+                    Case(128, 1000, 25, 16),
                 ),
             }
         ),
@@ -411,7 +416,12 @@ OPERATIONS = (
             {
                 "smoke": (*_SMALL[:1], Case(9, 3, 6, n_trajectories=3)),
                 "minute": (Case(32, 50, 20),),
-                "full": (Case(16, 1000, 50), Case(64, 100, 50), Case(128, 50, 50)),
+                "full": (
+                    Case(16, 1000, 50),
+                    Case(32, 1000, 50),
+                    Case(64, 300, 50),
+                    Case(128, 100, 50),
+                ),
             }
         ),
         # every matrix is met once each way

@@ -106,7 +106,9 @@ def _extra_tables(run: Run) -> list[tuple[str, str, Table]]:
             )
             for p in extra["draws"]
         ]
-        words = "A study of networks of 16 units, T = 200, from its plan to its parts on disk."
+        words = (
+            "A study of networks of 16 units, T = 200, by one worker, from its plan to its parts."
+        )
         found.append(("Draws", words, (("draws", "time", "a draw", "peak memory"), lines)))
     if "starts" in extra:
         starts = extra["starts"]

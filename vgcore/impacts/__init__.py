@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ EXPERIMENTS: dict[str, Callable[..., Experiment]] = {
 }
 
 # Sizes other than the experiments' own, by study: arguments by the name of the experiment.
+# impacts-full takes some eight processor hours, seven of them for dependencies: the nets that do
+# not solve a length, most of them, make all updates.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "impacts": {},
     "impacts-full": {
@@ -51,6 +53,7 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
             "n_nets": 50,
             "n_hidden": 50,
             "n_updates": 20_000,
+            "n_more": 100_000,
         },
         "instability": {"length": 30, "n_nets": 100, "n_hidden": 50, "n_updates": 10_000},
         "layers": {"n_layers": 20, "n_nets": 100, "n_updates": 5000},
@@ -73,6 +76,7 @@ def run(
     seed: int = 0,
     n_threads: int | None = None,
     sizes: Mapping[str, Mapping[str, Any]] | None = None,
+    only: Sequence[str] = (),
     tell: Callable[[int, int, str], None] = lambda done, jobs, name: None,
 ) -> Path:
     """Do every experiment and write the report; goes on where an earlier run was stopped.
@@ -92,6 +96,9 @@ def run(
         All cores where None; no number depends on it.
     sizes
         Keywords of an experiment's function by its name, for other sizes than those of the study.
+    only
+        Names in `EXPERIMENTS`; all of them where empty. A report of some keeps the pieces, and a
+        call for all in the same folder uses them.
     tell
         Called after each job with the number of those done, of all, and the name.
 
@@ -103,7 +110,7 @@ def run(
     Raises
     ------
     ValueError
-        An unknown study.
+        An unknown study or experiment.
     OSError
         The folder cannot be written.
     vgcore.errors.StoreError
@@ -116,6 +123,7 @@ def run(
     PosixPath('reports/impacts/report.html')
     """
     checks.choice("study", study, STUDIES)
+    chosen = {checks.choice("only", name, EXPERIMENTS) for name in only} or set(EXPERIMENTS)
     folder = Path(out)
     origin: dict[str, Any] = {**environment.describe()}  # before files change what the checkout is
     pieces = folder / "pieces"
@@ -128,9 +136,11 @@ def run(
         planned = {
             name: make(seed_of(name, seed), n_threads=n_threads, **own[name])
             for name, make in EXPERIMENTS.items()
+            if name in chosen
         }
         done, jobs = 0, sum(len(one.jobs) for one in planned.values())
         found: dict[str, Impact] = {}
+        nets: dict[str, pd.DataFrame] = {}
         for name, experiment in planned.items():
             tables = []
             for title, job in experiment.jobs.items():
@@ -142,14 +152,20 @@ def run(
                 done += 1
                 tell(done, jobs, f"{name}: {title}")
             measured = [table for table in tables if len(table)] or tables[:1]
-            found |= experiment.finish(pd.concat(measured, ignore_index=True))
+            whole = pd.concat(measured, ignore_index=True)
+            found |= experiment.finish(whole)
+            if "net" in whole:  # a row a net: what the estimates are computed from
+                nets[name] = whole
         used = round(time.process_time() - began, 1)  # by this process: the last, if many
         origin = {"run": study, **origin, "seed": seed, "processor_seconds": used}
         if sizes is not None:
             origin["run"] = f"{study}, other sizes"
+        if len(planned) < len(EXPERIMENTS):
+            origin["only"] = list(planned)
         origin.pop("compile_cache")
-        written = page.write(found, folder, origin)
-        shutil.rmtree(pieces)
+        written = page.write(found, nets, folder, origin)
+        if len(planned) == len(EXPERIMENTS):
+            shutil.rmtree(pieces)
         return written
     finally:
         lock.close()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vgcore.deep import DeepNet
 from vgcore.impacts.pieces import Experiment
-from vgcore.impacts.table import Impact, lines, middle, row, value
+from vgcore.impacts.table import Impact, lines, middle, row, spread, value
 from vgcore.training import Task, examples, gradient, train
 
 NETS: dict[str, dict[str, Any]] = {
@@ -53,7 +53,8 @@ def layers(
             f"{n_nets} nets of {n_layers} layers of {n_hidden} units and a readout, trained for "
             f"{n_updates:,} updates of SGD (rate 0.05, clipping at 1) to tell the {CLASSES} "
             "classes of a random teacher. Gradient of each layer's weights on one batch, over "
-            "that of the last layer; movement ||W - W_0|| / ||W_0||; median and middle half",
+            "that of the last layer; movement ||W - W_0|| / ||W_0||; medians over nets, with the "
+            "middle half in brackets",
             table,
             figures,
             layers_text(table),
@@ -123,14 +124,16 @@ def layers_text(table: pd.DataFrame) -> list[str]:
         before, after = (value(table, name, f"gradient {when}", 1) for when in ("before", "after"))
         shallow, deep = (value(table, name, "movement", x) for x in (1, last))
         verdict = (
-            "shallow layers hardly move" if shallow < 0.1 * deep
-            else "shallow layers move more than deep ones" if shallow > 10 * deep
-            else "all layers move alike, within a factor of ten"
+            "less than a tenth as far" if shallow < 0.1 * deep
+            else "more than ten times as far" if shallow > 10 * deep
+            else "alike, within a factor of ten"
         )  # fmt: skip
+        loss = table[(table.condition == name) & (table.quantity == "loss over chance")].iloc[0]
+        learned = "" if loss.low < 0.99 else ": three nets of four have learned nothing"
         text.append(
-            f"{name}: the first layer gets {before:.2g} of the last one's gradient before training "
-            f"and {after:.2g} after it; its weights moved by {shallow:.2g} of their norm, the last "
-            f"one's by {deep:.2g}: {verdict}. "
-            f"Test loss {value(table, name, 'loss over chance'):.2g} of chance."
+            f"{name}: the gradient of the first layer is {before:.2g} times that of the last "
+            f"before training, {after:.2g} times after it; its weights moved by {shallow:.2g} "
+            f"of their norm, those of the last by {deep:.2g}: {verdict}. "
+            f"Test loss {spread(loss, '.2f')} times that of chance{learned}."
         )
     return text

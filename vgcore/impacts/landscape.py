@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm
 from vgcore.cells import RNN
 from vgcore.figures import PALETTE, RC
 from vgcore.impacts.pieces import Experiment
-from vgcore.impacts.table import Impact, lines, middle, row, value
+from vgcore.impacts.table import Impact, lines, middle, row, spread, value
 from vgcore.training import gradient, temporal_order
 from vgcore.training.experiments import descent_on_surface, error_surface
 
@@ -46,7 +46,7 @@ def landscape(
             f"{RATE:g}, clipped at {CLIP:g} or plain; and temporal order at length {length}, "
             f"{n_nets} untrained tanh nets of {n_hidden} units a spectral radius: loss on one "
             "batch after steps of given length down its gradient, and its second derivative in "
-            "that direction; median and middle half",
+            "that direction; medians over nets, with the middle half in brackets",
             table,
             {
                 "surface": surface_figure(_paths(), grid),
@@ -164,10 +164,22 @@ def landscape_text(table: pd.DataFrame) -> list[str]:
     for name, group in table[table.quantity == "loss change"].groupby("condition", sort=False):
         best: Any = group.iloc[group.value.argmin()]
         longest: Any = group.iloc[group.x.argmax()]
+        curved = table[(table.condition == name) & (table.quantity == CURVED)].iloc[0]
+        start = (
+            f"At {name} the best of these steps has length {best.x:g} (loss {spread(best, '+.2g')})"
+            if (group.high < 0).any()
+            else f"At {name} no length of step lowers the loss in three nets of four (the best, "
+            f"{best.x:g}, changes it by {spread(best, '+.2g')})"
+        )
         text.append(
-            f"At {name} the best of these steps has length {best.x:g} (loss "
-            f"{best.value:+.2g}); one of length {longest.x:g} "
-            f"{'lowers' if longest.value < 0 else 'raises'} it ({longest.value:+.2g}). The "
-            f"curvature along the gradient has size {value(table, str(name), CURVED):.2g}."
+            f"{start}; one of length {longest.x:g} {_verb(longest)} ({spread(longest, '+.2g')}). "
+            f"The curvature along the gradient has size {spread(curved, '.2g')}."
         )
     return text
+
+
+def _verb(one: Any) -> str:
+    """What a step does to the loss of most nets."""
+    if one.low <= 0.0 <= one.high:
+        return "lowers it in some nets and raises it in others"
+    return "lowers it" if one.value < 0 else "raises it"

@@ -15,23 +15,37 @@ from vgcore.papers.page import render
 from vgcore.study.files import write_text
 
 
-def write(impacts: Mapping[str, Impact], out: Path, origin: Mapping[str, Any]) -> Path:
-    """Write report.html, report.md, results.csv, manifest.json and figures/."""
+def write(
+    impacts: Mapping[str, Impact],
+    nets: Mapping[str, pd.DataFrame],
+    out: Path,
+    origin: Mapping[str, Any],
+) -> Path:
+    """Write report.html, report.md, manifest.json, figures/, results.csv, and NAME.csv of `nets`.
+
+    Figures of an earlier report that this one does not have are removed.
+    """
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "manifest.json", json.dumps(origin, indent=2) + "\n")
-    tables = [one.table.assign(experiment=name) for name, one in impacts.items()]
-    whole = pd.concat(tables, ignore_index=True)
+    estimates = [one.table.assign(experiment=name) for name, one in impacts.items()]
+    whole = pd.concat(estimates, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))
-    write_text(out / "results.csv", whole.to_csv(index=False))
+    tables = {"results": whole, **nets}
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False))
     figures = {
         name: embedded(drawn, out / "figures", name)
         for one in impacts.values()
         for name, drawn in one.figures.items()
     }
+    for old in (out / "figures").glob("*.[ps][nv]g"):
+        if old.stem not in figures:
+            old.unlink()
     content = {
         "impacts": impacts,
         "figures": figures,
         "rows": {name: shown(one.table) for name, one in impacts.items()},
+        "tables": [f"{name}.csv" for name in tables],
         "provenance": origin,
     }
     return render(Path(__file__).parent, out, content)

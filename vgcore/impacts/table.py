@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Drawing
 
-from vgcore.cells import Cell, LeakyRNN
+from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.figures import PALETTE, RC
 from vgcore.gated import GRU, LSTM
 from vgcore.papers.page import draw
@@ -98,6 +99,22 @@ def lines(
     return drawn
 
 
+def survival(table: pd.DataFrame, quantity: str, x_label: str, y_label: str) -> Drawing:
+    """Steps down from 1, a line a condition: what is left, with its pointwise intervals."""
+    with rc_context(RC):
+        drawn = Drawing(figsize=(5.6, 3.6), layout="constrained")
+        ax = drawn.subplots()
+        groups = table[table.quantity == quantity].groupby("condition", sort=False)
+        colours = itertools.cycle(colour for colour, _ in PALETTE[:1] + PALETTE[2:])
+        for (name, group), colour in zip(groups, colours, strict=False):
+            low, high = (group[end].fillna(group.value) for end in ("low", "high"))
+            ax.fill_between(group.x, low, high, step="post", color=colour, alpha=0.12, linewidth=0)
+            ax.step(group.x, group.value, where="post", color=colour, linewidth=1.6, label=name)
+        ax.set(xlabel=x_label, ylabel=y_label, ylim=(-0.02, 1.02))
+        drawn.legend(loc="outside upper left", ncols=2, fontsize=8.5)
+    return drawn
+
+
 def ranked(table: pd.DataFrame, x_label: str) -> Drawing:
     """One value with its interval for each condition, its name beside it."""
     with rc_context(RC):
@@ -122,6 +139,35 @@ def extremes(table: pd.DataFrame) -> tuple[Any, Any]:
     return table.iloc[table.value.argmax()], table.iloc[table.value.argmin()]
 
 
+def spread(one: Any, style: str = ".3g") -> str:
+    """The value of a row with its interval; all nets are the same where it has none.
+
+    Examples
+    --------
+    >>> spread(Estimate(0.5, 0.31, 0.69, 0.1), ".0%"), spread(Estimate(4.0, np.nan, np.nan, np.nan))
+    ('50% [31%, 69%]', '4')
+    """
+    text = f"{one.value:{style}}"
+    return text if np.isnan(one.low) else f"{text} [{one.low:{style}}, {one.high:{style}}]"
+
+
+def apart(one: Any, other: Any) -> bool:
+    """Whether the intervals of two rows have nothing in common; a value without one is its own."""
+    ends = [
+        (row.value, row.value) if np.isnan(row.low) else (row.low, row.high) for row in (one, other)
+    ]
+    return bool(ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0])
+
+
+def level_with(one: Any, table: pd.DataFrame, names: pd.Series) -> str:
+    """Names of the other rows that cannot be told from one; empty where there is none."""
+    return ", ".join(
+        str(name)
+        for name, other in zip(names, each(table), strict=True)
+        if other.Index != one.name and not apart(one, other)
+    )
+
+
 def value(table: pd.DataFrame, condition: str, quantity: str, x: float | None = None) -> float:
     """The one value of a condition, a quantity and, where given, an x."""
     wanted = (table.condition == condition) & (table.quantity == quantity)
@@ -144,18 +190,30 @@ def shown(table: pd.DataFrame) -> list[list[str]]:
 def equal_size(kind: type[Cell], n_rnn: int, n_inputs: int) -> int:
     """Units of a cell that has as near as can be the parameters of a vanilla net of `n_rnn`.
 
+    Counted with the biases (a GRU has two sets) and one output.
+
     Examples
     --------
     >>> equal_size(LSTM, 20, 1), equal_size(GRU, 20, 1)
     (10, 11)
     """
-    gates = {LSTM: 4, GRU: 3}.get(kind, 1)
+    wanted = parameter_count(RNN, n_rnn, n_inputs)
+    return min(range(1, n_rnn + 1), key=lambda n: abs(parameter_count(kind, n, n_inputs) - wanted))
 
-    def parameters(n: int, gates: int) -> int:
-        return gates * n * (n + n_inputs + 1) + n
 
-    wanted = parameters(n_rnn, 1)
-    return min(range(1, n_rnn + 1), key=lambda n: abs(parameters(n, gates) - wanted))
+def parameter_count(kind: type[Cell], n: int, n_inputs: int) -> int:
+    """Weights and biases of a cell with n units, and the weights of one output."""
+    gates, biases = {LSTM: (4, 1), GRU: (3, 2)}.get(kind, (1, 1))
+    return gates * n * (n + n_inputs + biases) + n
+
+
+def sizes(n_rnn: int, n_inputs: int) -> str:
+    """Units and parameters of the cells that are compared, in words."""
+    parts = []
+    for kind in (RNN, LSTM, GRU):
+        n = equal_size(kind, n_rnn, n_inputs)
+        parts.append(f"{kind.__name__} {n} ({parameter_count(kind, n, n_inputs)})")
+    return f"units (parameters, as near to equal as units allow): {', '.join(parts)}"
 
 
 def cells(n_nets: int, n_rnn: int, n_inputs: int, rng: Any) -> dict[str, Cell]:

@@ -18,6 +18,7 @@ from vgcore.kernels.rnn import (
     _has_left,
     _meet_drive,
     _of_row,
+    _pack_rows,
     _rescale_state,
     _scaled_squares,
 )
@@ -29,8 +30,7 @@ def _in_rows(W: Array, matrix: Array) -> Array:
     """A layer's matrix in padded rows: as it is where it has no padding, else a copy."""
     if W.shape[1] == matrix.shape[1]:
         return W
-    for i in range(W.shape[0]):
-        _copy(W[i], matrix[i])
+    _pack_rows(W, matrix)
     return matrix
 
 

@@ -24,7 +24,8 @@ from vgcore.kernels.rnn import (
     _has_left,
     _meet_drive,
     _pack,
-    _pack_square,
+    _pack_columns,
+    _pack_rows,
     _place,
     _rescale_state,
     _scaled_squares,
@@ -198,8 +199,8 @@ def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
 def _pack_draw(network: Network, draw: int, d: int, rows: LeakyRows) -> None:
     """Put the weights of a draw to the d-th place, and its bias to the rows there."""
     P, K = rows.row.size, rows.exponent.size // rows.forward.shape[0]
-    _pack_square(network.W_rec[draw], True, rows.forward[d])
-    _pack_square(network.W_rec[draw], False, rows.backward[d])
+    _pack_columns(network.W_rec[draw], rows.forward[d])
+    _pack_rows(network.W_rec[draw], rows.backward[d])
     _pack(network.W_in[draw], True, rows.input_weights[d])
     for r in range(d * K, (d + 1) * K):
         _copy(network.bias[draw], rows.bias[r * P : (r + 1) * P])

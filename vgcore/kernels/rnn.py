@@ -158,13 +158,16 @@ def _pack(matrix: Array, transpose: bool, out: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_square(matrix: Array, transpose: bool, out: Array) -> None:
-    """`_pack` for a contiguous square matrix: whole rows, or whole squares of its transpose."""
+def _pack_rows(matrix: Array, out: Array) -> None:
+    """Copy a contiguous matrix into zero-padded rows."""
+    for i in range(matrix.shape[0]):
+        _copy(matrix[i], out[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _pack_columns(matrix: Array, out: Array) -> None:
+    """Copy the transpose of a contiguous square matrix into zero-padded rows, in whole squares."""
     n, lanes = matrix.shape[0], BYTES // out.itemsize
-    if not transpose:
-        for i in range(n):
-            _copy(matrix[i], out[i])
-        return
     for i in range(n):
         out[i] = 0.0
     for first in range(0, n, lanes):
@@ -501,8 +504,11 @@ def _profile_batch(
     for draw in range(0, n_draws, rows.forward.shape[0]):
         D = min(rows.forward.shape[0], n_draws - draw)
         for d in range(D):
-            _pack_square(network.W_rec[draw + d], True, rows.forward[d])
-            _pack_square(network.W_rec[draw + d], network.as_printed, rows.backward[d])
+            _pack_columns(network.W_rec[draw + d], rows.forward[d])
+            if network.as_printed:
+                _pack_columns(network.W_rec[draw + d], rows.backward[d])
+            else:
+                _pack_rows(network.W_rec[draw + d], rows.backward[d])
             _pack(network.W_in[draw + d], True, rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)

@@ -58,7 +58,7 @@ def predicted_rate(condition: Condition) -> tuple[float, float] | None:
         excess = float(theory.expected_log_spectral_radius(c.n_hidden))
     if c.spectral_radius is not None:
         log_radius = float(np.log(c.spectral_radius))
-    elif c.init in (*CIRCULAR, "orthogonal"):
+    elif c.init in (*CIRCULAR, "orthogonal") or (c.init, c.activation) == ("identity", "linear"):
         log_radius = float(np.log(_gain(c))) + excess
     else:
         return None

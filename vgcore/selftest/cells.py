@@ -23,7 +23,7 @@ from vgcore.lyapunov import lyapunov_exponents
 from vgcore.profile import gradient_profile
 from vgcore.remedies import truncation
 from vgcore.selftest.functions import REFERENCE
-from vgcore.selftest.table import Finding, check, identity
+from vgcore.selftest.table import Finding, check, identity, law
 
 _STEPS, _BURN_IN, _INPUTS = 8, 2, 2
 _DRAWS = 4  # small vanilla cells have a kernel of their own from half a vector of draws on
@@ -247,6 +247,28 @@ def _exponents(rng: np.random.Generator, case: Case) -> Finding:
     return identity(exponents.sum(axis=1), volumes, 1e-6, units)
 
 
+def _beside(rng: np.random.Generator, case: Case) -> Finding:
+    """Trajectories of one draw, each with inputs, a state and a gradient of its own, and alone."""
+    cell, _, _ = _setting(rng, case)
+    u = rng.standard_normal((_DRAWS, 3, _STEPS, _INPUTS))
+    start, v = rng.standard_normal((2, _DRAWS, 3, cell.n_state))
+    found = gradient_profile(
+        cell, _STEPS, inputs=u, n_trajectories=3, initial_state=start, loss_gradient=v
+    )
+    alone = [
+        gradient_profile(
+            cell, _STEPS, inputs=u[:, [k]], initial_state=start[:, [k]], loss_gradient=v[:, [k]]
+        )
+        for k in range(3)
+    ]
+    names = ("log_norm", "log_contribution")
+    return identity(
+        [getattr(found, name) for name in names],
+        [np.concatenate([getattr(one, name) for one in alone], axis=1) for name in names],
+        1e-10,
+    )
+
+
 for _name, _case in CASES.items():
     _covers = f"cell {_name.split()[0]}"
     check(f"{_name}: gradient norm at every lag", _covers, case=_case)(_backward)
@@ -255,34 +277,71 @@ for _name, _case in CASES.items():
     check(f"{_name}: dE/d{_case.weights} truncated at every k", _covers, case=_case)(_truncated)
     check(f"{_name}: singular values of dx_T/dx_0", _covers, case=_case)(_singular_values)
     check(f"{_name}: exponents add up to ln |det J|", _covers, case=_case)(_exponents)
+    check(f"{_name}: trajectories beside one another", _covers, case=_case)(_beside)
+
+
+class Layers(NamedTuple):
+    """A deep net through layers of their own, x_l = W_l tanh(x_{l-1}) + b_l, or x_{l-1} more."""
+
+    cell: DeepNet
+    starts: Array
+    states: Array  # (draws, layers + 1, N)
+    jacobians: Array  # (draws, layers, N, N)
+
+
+def _layers(rng: np.random.Generator, residual: bool) -> Layers:
+    n, depth = 5, 6
+    cell = DeepNet.draw(2, depth, n, gain=1.2, bias_variance=0.3, residual=residual, rng=rng)
+    assert cell.bias is not None
+    states, jacobians = np.empty((2, depth + 1, n)), np.empty((2, depth, n, n))
+    states[:, 0] = rng.standard_normal((2, n))
+    for draw, x in enumerate(states):
+        for layer, W in enumerate(cell.W[draw]):
+            jacobians[draw, layer] = W * REFERENCE["tanh"][1](x[layer]) + residual * np.eye(n)
+            x[layer + 1] = W @ np.tanh(x[layer]) + cell.bias[draw, layer] + residual * x[layer]
+    return Layers(cell, states[:, 0].copy(), states, jacobians)
+
+
+_LAYERS_BACK = 4  # of 6
 
 
 def _deep(rng: np.random.Generator, residual: bool) -> Finding:
-    """Layers of their own in the place of steps: x_l = W_l tanh(x_{l-1}), plus x_{l-1}."""
-    n, depth = 5, 6
-    cell = DeepNet.draw(2, depth, n, gain=1.2, residual=residual, rng=rng)
-    starts, v = rng.standard_normal((2, 2, 1, n))
-    found = gradient_profile(cell, depth, initial_state=starts, loss_gradient=v).log_norm[:, 0]
-    expected = np.empty((2, depth + 1))
-    for draw, x in enumerate(starts[:, 0]):
-        slopes = []
-        for W in cell.W[draw]:
-            slopes.append(REFERENCE["tanh"][1](x))
-            x = W @ np.tanh(x) + (x if residual else 0.0)
-        delta = v[draw, 0]
-        expected[draw, 0] = np.log(np.linalg.norm(delta))
-        for lag in range(1, depth + 1):
-            back = slopes[-lag] * (cell.W[draw, -lag].T @ delta)
-            delta = back + delta if residual else back
-            expected[draw, lag] = np.log(np.linalg.norm(delta))
-    return identity(found, expected, 1e-10)
+    """Norms of the gradient at each layer, and of its part in the gradient of that layer's W."""
+    net = _layers(rng, residual)
+    v = rng.standard_normal((2, 5))
+    found = gradient_profile(
+        net.cell, _LAYERS_BACK, initial_state=net.starts[:, None], loss_gradient=v[:, None]
+    )
+    expected = np.empty((2, 2, _LAYERS_BACK + 1))
+    for draw, delta in enumerate(v):
+        for lag in range(_LAYERS_BACK + 1):
+            log_norm = np.log(np.linalg.norm(delta))
+            activity = np.log(np.linalg.norm(np.tanh(net.states[draw, -2 - lag])))
+            expected[:, draw, lag] = log_norm, log_norm + activity
+            delta = net.jacobians[draw, -1 - lag].T @ delta
+    return identity([found.log_norm[:, 0], found.log_contribution[:, 0]], expected, 1e-10)
+
+
+def _deep_product(rng: np.random.Generator, residual: bool) -> Finding:
+    """Jacobian of the last layers, and its volume by the exponents."""
+    net = _layers(rng, residual)
+    last = net.jacobians[:, -_LAYERS_BACK:]
+    expected = np.stack([np.linalg.multi_dot(one[::-1]) for one in last])
+    log_scale, P = jacobian_product(net.cell, _LAYERS_BACK, initial_state=net.starts)
+    volumes = lyapunov_exponents(net.cell, _LAYERS_BACK, initial_state=net.starts, rng=0).sum(
+        axis=1
+    )
+    return identity(
+        [*np.exp(log_scale)[:, None, None] * P, np.diag(np.resize(volumes, 5))],
+        [*expected, np.diag(np.resize(np.linalg.slogdet(last)[1].mean(axis=1), 5))],
+        1e-9,
+    )
 
 
 for _residual in (False, True):
-    check(
-        f"DeepNet{', residual' if _residual else ''}: gradient norm at every layer", "cell DeepNet",
-        residual=_residual,
-    )(_deep)  # fmt: skip
+    _kind = f"DeepNet{', residual' if _residual else ''}"
+    check(f"{_kind}: gradient norm at every layer", "cell DeepNet", residual=_residual)(_deep)
+    check(f"{_kind}: Jacobian of the layers", "cell DeepNet", residual=_residual)(_deep_product)
 
 
 @check("LSTM without recurrent weights: rate ln sigmoid(b_f)", "cell LSTM")
@@ -293,6 +352,79 @@ def _carry(rng: np.random.Generator) -> Finding:
     cell = LSTM(None, np.zeros((3, 16, 4)), bias.reshape(3, 16))
     rate = gradient_profile(cell, 200, rng=rng).rate().value[:, 0]
     return identity(rate, theory.lstm_carry_rate(biases), 1e-10)
+
+
+def _tiny_state(rng: np.random.Generator, cell: LSTM | GRU) -> Finding:
+    """Nothing drives the candidate: a state near 0 keeps its direction at any size."""
+    v = rng.standard_normal((1, 1, cell.n_state))
+    large, small = (
+        gradient_profile(
+            cell, 60, initial_state=scale * v, loss_gradient=v, burn_in=1
+        ) for scale in (1e-10, 1e-200)
+    )  # fmt: skip
+    return identity(
+        [small.log_norm, small.log_contribution],
+        [large.log_norm, large.log_contribution - 190 * np.log(10)],
+        1e-8,
+    )
+
+
+@check("LSTM: from a state of 1e-200", "cell LSTM")
+def _tiny_lstm(rng: np.random.Generator) -> Finding:
+    cell = LSTM.draw(1, 4, rng=rng)
+    return _tiny_state(rng, LSTM(None, cell.W_hh, np.repeat([[0.3, 1.0, 0.0, 0.5]], 4, axis=1)))
+
+
+@check("GRU: from a state of 1e-200", "cell GRU")
+def _tiny_gru(rng: np.random.Generator) -> Finding:
+    cell, bias = GRU.draw(1, 4, rng=rng), np.repeat([[0.3, -0.5, 0.0]], 4, axis=1)
+    return _tiny_state(rng, GRU(None, cell.W_hh, bias, bias))
+
+
+@check("LSTM: forget bias and chrono", "cell LSTM")
+def _lstm_biases(rng: np.random.Generator) -> Finding:
+    """They set the bias of f, and chrono that of i to its negative; the others stay."""
+    n, seed = 6, int(rng.integers(2**32))
+    plain = LSTM.draw(2, n, rng=seed).bias
+    given = LSTM.draw(2, n, forget_bias=0.7, rng=seed).bias
+    chrono = LSTM.draw(2, n, chrono=20.0, rng=seed).bias
+    expected = np.stack([plain, plain])
+    expected[0, :, n : 2 * n] = 0.7
+    expected[1, :, n : 2 * n], expected[1, :, :n] = chrono[:, n : 2 * n], -chrono[:, n : 2 * n]
+    return identity([given, chrono], expected, 0.0)
+
+
+@check("GRU: update bias and chrono", "cell GRU")
+def _gru_biases(rng: np.random.Generator) -> Finding:
+    """They set the bias of z, one of the two to zero; the others stay."""
+    n, seed = 6, int(rng.integers(2**32))
+    plain = GRU.draw(2, n, rng=seed)
+    given = GRU.draw(2, n, update_bias=0.7, rng=seed)
+    chrono = GRU.draw(2, n, chrono=20.0, rng=seed)
+    expected = np.stack([[plain.b_ih, plain.b_hh]] * 2)
+    expected[:, 1, :, n : 2 * n] = 0.0
+    expected[0, 0, :, n : 2 * n] = 0.7
+    expected[1, 0, :, n : 2 * n] = chrono.b_ih[:, n : 2 * n]
+    return identity([[one.b_ih, one.b_hh] for one in (given, chrono)], expected, 0.0)
+
+
+@check("chrono biases: mean of exp b is T / 2", "cell LSTM", statistical=True)
+def _chrono_law(rng: np.random.Generator) -> Finding:
+    return law(np.exp(LSTM.draw(300, 8, chrono=20.0, rng=rng).bias[:, 8:16]), 10.0)
+
+
+@check("variance of input weights", "cell RNN", statistical=True)
+def _input_variance(rng: np.random.Generator) -> Finding:
+    cell = RNN.draw(300, 8, n_inputs=4, input_variance=0.3, rng=rng)
+    assert cell.W_in is not None
+    return law((cell.W_in**2).sum(axis=2), 0.3)
+
+
+@check("variance of biases", "cell RNN", statistical=True)
+def _bias_variance(rng: np.random.Generator) -> Finding:
+    cell = RNN.draw(300, 8, bias_variance=0.3, rng=rng)
+    assert cell.bias is not None
+    return law(cell.bias**2, 0.3)
 
 
 def _float32(rng: np.random.Generator, n: int, trajectories: int) -> Finding:
@@ -319,13 +451,13 @@ for _n, _trajectories in ((5, 1), (40, 1), (40, 8)):
 
 def _printed(rng: np.random.Generator, n: int) -> Finding:
     """The Jacobian as Pascanu et al. print it: W in the place of its transpose."""
-    cell = RNN.draw(2, n, gain=1.2, rng=rng)
-    starts, v = rng.standard_normal((2, 2, 1, n))
+    cell = RNN.draw(_DRAWS, n, gain=1.2, rng=rng)
+    starts, v = rng.standard_normal((2, _DRAWS, 1, n))
     found = gradient_profile(
         cell, 2, initial_state=starts, loss_gradient=v, jacobian="as_printed"
     ).log_norm
-    expected = np.empty((2, 1, 3))
-    for draw in range(2):
+    expected = np.empty((_DRAWS, 1, 3))
+    for draw in range(_DRAWS):
         W, x, delta = cell.W_rec[draw], starts[draw, 0], v[draw, 0]
         for lag, state in enumerate((W @ np.tanh(x), x, x)):
             expected[draw, 0, lag] = np.log(np.linalg.norm(delta))
@@ -359,22 +491,42 @@ for _n in (5, 20):
     check(f"RNN of {_n} units: trajectories together and alone", "cell RNN", n=_n)(_together)
 
 
+_LINES = {"linear": (1.0, 1.0), "relu": (1.0, 1.0), "leaky_relu": (0.01, 0.01), "gelu": (0.5, 1.0)}
+"""Slope near zero, and far from it on the side where states begin."""
+
+
 def _extreme(rng: np.random.Generator, n: int, activation: str, gain: float) -> Finding:
-    """States and gradients far beyond the range of floats, in closed form on g I."""
-    T, start = 60, np.abs(rng.standard_normal((1, 1, n)))
-    cell = RNN(gain * np.eye(n)[None], activation=activation)
-    found = gradient_profile(cell, T, initial_state=start, rng=rng)
-    expected = (T - 1) * np.log(gain) + np.log(np.linalg.norm(start))
-    lags = np.arange(T + 1) * np.log(gain)
+    """States and gradients far beyond the range of floats, in closed form on g I.
+
+    Five draws, since those of few units have a kernel of their own, which one alone has not. A
+    leaky unit with leak 1 is a vanilla one.
+    """
+    T, start = 60, np.abs(rng.standard_normal((5, 1, n)))
+    slope = _LINES[activation][gain > 1.0]
+    if activation == "leaky_relu":
+        start = -start
+    size = 1.0
+    if activation == "gelu":  # which is no line in between
+        size = 1e200 if gain > 1.0 else 1e-200
+    W = np.tile(gain * np.eye(n), (5, 1, 1))
+    cells = [RNN(W, activation=activation), LeakyRNN(W, activation="linear")]
+    found = [
+        gradient_profile(cell, T, initial_state=size * start, rng=rng)
+        for cell in cells[: 2 if activation == "linear" else 1]
+    ]
+    factor = np.log(gain * slope)
+    lags = np.tile(np.arange(1, T + 1) * factor, (5, 1))
+    terms = (T - 1) * factor + np.log(size) + np.log(slope * np.linalg.norm(start, axis=2))
     return identity(
-        [found.log_norm[0, 0], np.r_[found.log_contribution[0, 0, :-1], lags[-1]]],
-        [lags, np.r_[np.full(T, expected), lags[-1]]],
+        [(one.log_norm[:, 0, 1:], one.log_contribution[:, 0, :-1]) for one in found],
+        [lags, np.broadcast_to(terms, lags.shape)],
         1e-9,
     )
 
 
 for _n in (3, 20):
-    for _activation, _gain in (("linear", 1e9), ("relu", 1e9), ("linear", 1e-9), ("relu", 1e-9)):
+    for _activation, _large in itertools.product(_LINES, (True, False)):
+        _gain = (2.0 if _activation == "gelu" else 1e9) ** (1 if _large else -1)
         check(
             f"{_activation} RNN of {_n} units, 60 factors {_gain:g}", "cell RNN",
             n=_n, activation=_activation, gain=_gain,
@@ -385,12 +537,22 @@ def _driven(rng: np.random.Generator, scale: float) -> Finding:
     """A start far out of range of its input, with which it is brought to one scale; W = I / 2."""
     T, n, g, u = 20, 5, 0.5, 0.75
     states = [scale * (1.0 + rng.random(n))]
+    if scale > 1.0:
+        states[0][0] = 1.0  # where no activation is a line yet
     for _ in range(T):
         states.append(g * states[-1] + u)
-    cell = RNN(g * np.eye(n)[None], np.ones((1, n, 1)), activation="linear")
-    found = gradient_profile(cell, T, inputs=[u], initial_state=states[0], rng=rng)
+    W, W_in = np.tile(g * np.eye(n), (5, 1, 1)), np.ones((5, n, 1))
+    cells = (
+        RNN(W, W_in, activation="linear"),
+        RNN(W[:1], W_in[:1], activation="linear"),
+        LeakyRNN(W, W_in, activation="linear"),
+    )
+    found = [
+        gradient_profile(cell, T, inputs=[u], initial_state=states[0], rng=rng).log_contribution
+        for cell in cells
+    ]
     before = [np.log(x.max()) + np.log(np.linalg.norm(x / x.max())) for x in states[T - 1 :: -1]]
-    return identity(found.log_contribution[0, 0, :T], before + np.arange(T) * np.log(g), 1e-9)
+    return identity(np.concatenate(found)[:, 0, :T], before + np.arange(T) * np.log(g), 1e-9)
 
 
 for _scale in (1e-200, 1e200):

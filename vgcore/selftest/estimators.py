@@ -8,18 +8,36 @@ from scipy import special
 from vgcore import theory
 from vgcore._typing import Array
 from vgcore.activations import ACTIVATIONS
-from vgcore.cells import RNN
+from vgcore.cells import RNN, LeakyRNN
 from vgcore.initializers import draw_weights
 from vgcore.jacobian import jacobian_product, log_singular_values
-from vgcore.lyapunov import entropy_rate, kaplan_yorke_dimension, lyapunov_exponents
+from vgcore.lyapunov import (
+    entropy_rate,
+    kaplan_yorke_dimension,
+    lyapunov_exponents,
+    lyapunov_history,
+)
 from vgcore.profile import GradientProfile, gradient_profile
-from vgcore.remedies import clipping, penalised_descent, penalties, truncation
+from vgcore.remedies import (
+    Truncation,
+    clipping,
+    echo_state,
+    effective_radius,
+    memory_capacity,
+    penalised_descent,
+    penalties,
+    truncation,
+)
 from vgcore.selftest.functions import REFERENCE
 from vgcore.selftest.table import Finding, check, identity, law, share
 
 
 def _linear(W: Array) -> RNN:
     return RNN(W, activation="linear")
+
+
+def _leaky(W: Array, leak: float = 1.0) -> LeakyRNN:
+    return LeakyRNN(W, activation="linear", leak=leak)
 
 
 # --- one step, in law: exact at any size -----------------------------------------------------
@@ -92,6 +110,15 @@ def _walk_stderr(rng: np.random.Generator) -> Finding:
     return law(rate.stderr**2, exact)
 
 
+@check("95 % interval of a rate is that of Student", "estimator rate")
+def _walk_interval(rng: np.random.Generator) -> Finding:
+    """150 increments make 12 batches of 12: 11 degrees of freedom."""
+    rate = walk(rng.normal(-0.05, 0.3, (3, 200))).rate(window=(50, 200))
+    low, high = rate.interval()
+    ends = [(rate.value - low) / rate.stderr, (high - rate.value) / rate.stderr]
+    return identity(ends, 2.200985160082949, 1e-9)
+
+
 @check("growing share of random walks", "estimator growing share", statistical=True)
 def _growing(rng: np.random.Generator) -> Finding:
     """The slope is normal; for window (50, 200) its deviation is as above."""
@@ -108,6 +135,23 @@ def _exact_horizon(rng: np.random.Generator) -> Finding:
     cell = _linear(a[:, None, None] * np.eye(3))
     horizon = gradient_profile(cell, 300, rng=rng).horizon(1e-3)
     return identity(horizon.lag[:, 0], np.ceil(theory.memory_horizon(np.log(a), 1e-3)), 0.0)
+
+
+@check("horizons of a I: censored, and of growth", "estimator horizon")
+def _other_horizons(rng: np.random.Generator) -> Finding:
+    """Over 300 steps; and growth from another norm of the loss, 1/e of that at lag 0."""
+    a = np.array([0.9, 0.99, 1.01, 1.05])
+    profile = gradient_profile(_linear(a[:, None, None] * np.eye(3)), 300, rng=rng)
+    found, other = profile.horizon(1e-3), profile.horizon(1e-3, log_loss=-1.0)
+    steps, sooner = (int(np.ceil((np.log(1e3) - less) / np.log(1.05))) for less in (0.0, 1.0))
+    events = found.event[:, 0] == ["vanish", "censored", "censored", "explode"]
+    return identity(
+        [found.lag[:, 0], found.censored[:, 0], found.growth_lag[:, 0], found.growth_censored[:, 0],
+         other.growth_lag[:, 0], events],
+        [[66, 300, 300, 300], [0, 1, 1, 1], [300, 300, 300, steps], [1, 1, 1, 0],
+         [300, 300, 300, sooner], [1, 1, 1, 1]],
+        0.0,
+    )  # fmt: skip
 
 
 _LATTICE, _BARRIER, _DOWN = 0.5, 7, 0.6  # step, steps to the barrier, probability of a step down
@@ -165,11 +209,27 @@ for _n in (5, 24):
 # --- exponents and Jacobian products ---------------------------------------------------------
 
 
-@check("exponents of a diagonal cell", "estimator Lyapunov exponents")
+@check("exponents of diagonal cells, at two stops", "estimator Lyapunov exponents")
 def _diagonal(rng: np.random.Generator) -> Finding:
+    """A cell with a kernel of its own, and one that goes by its Jacobians: the same with leak 1."""
     d = np.array([2.0, 1.0, -0.5, 0.1])
-    found = lyapunov_exponents(_linear(np.diag(d)[None]), 200, tangent_burn_in=100, rng=rng)
-    return identity(found[0], np.log(np.abs(d)), 1e-10)
+    found = [
+        lyapunov_history(cell, [40, 200], tangent_burn_in=100, rng=rng)[0]
+        for cell in (_linear(np.diag(d)[None]), _leaky(np.diag(d)[None]))
+    ]
+    return identity(found, np.log(np.abs(d)), 1e-10)
+
+
+@check("exponents of +-46, orthogonalised every 80 steps", "estimator Lyapunov exponents")
+def _far_out(rng: np.random.Generator) -> Finding:
+    """Growth between two orthogonalisations that would leave the range of floats."""
+    scales = np.array([1e20, 1e-20])
+    found = [
+        lyapunov_exponents(cell, 160, n_exponents=1, qr_interval=80, rng=rng)[:, 0]
+        for cell in (_linear(scales[:, None, None] * np.eye(3)),
+                     _leaky(scales[:, None, None] * np.eye(3)))
+    ]  # fmt: skip
+    return identity(found, np.log(scales), 1e-10)
 
 
 @check("exponents of a driven net add up, saturated units", "estimator Lyapunov exponents")
@@ -249,9 +309,9 @@ def _norms(rng: np.random.Generator) -> Finding:
 
 @check("an underflowing product keeps its scale", "estimator Jacobian product")
 def _tiny(rng: np.random.Generator) -> Finding:
-    cell = _linear(draw_weights("orthogonal", 2, 6, gain=1e-3, rng=rng))
-    log_scale, _ = jacobian_product(cell, 400, rng=rng)
-    return identity(log_scale, 400 * np.log(1e-3) + 0.5 * np.log(6), 1e-9)
+    W = draw_weights("orthogonal", 2, 6, gain=1e-3, rng=rng)
+    found = [jacobian_product(cell, 400, rng=rng)[0] for cell in (_linear(W), _leaky(W))]
+    return identity(found, 400 * np.log(1e-3) + 0.5 * np.log(6), 1e-9)
 
 
 # --- remedies --------------------------------------------------------------------------------
@@ -325,8 +385,17 @@ def _geometric(rng: np.random.Generator) -> Finding:
     return identity(found.projection_share[0, 0], expected, 1e-10)
 
 
+@check("truncation: smallest k that keeps a share", "estimator truncation share")
+def _smallest(rng: np.random.Generator) -> Finding:
+    """And so do all larger ones: a share that is kept at 1 and lost at 2 begins at 3."""
+    kept, k = np.array([[[0.95, 0.5, 0.92, 1.0]]]), np.arange(1, 5)
+    found = Truncation(k, np.log(3.0 * kept), kept, kept, np.full((1, 1), np.log(3.0)))
+    smallest = [found.smallest(0.9, of) for of in ("projection", "norm", "cosine")]
+    return identity([*np.ravel(smallest), *found.norm_ratio[0, 0]], [3, 3, 3, *kept[0, 0]], 1e-12)
+
+
 def _clipping(rng: np.random.Generator, by: str) -> Finding:
-    """Norm after clipping at half the norm, or at half the largest entry."""
+    """Norm after clipping at half the norm, or at half the largest entry; and far above it."""
     cell, u, start, v = _driven(rng)
     for_one = {"inputs": u[:1], "initial_state": start[:1], "loss_gradient": v[:1]}
     one = RNN(cell.W_rec[:1], None if cell.W_in is None else cell.W_in[:1])
@@ -334,10 +403,18 @@ def _clipping(rng: np.random.Generator, by: str) -> Finding:
     threshold = 0.5 * (np.linalg.norm(full) if by == "norm" else np.abs(full).max())
     clipped = 0.5 * full if by == "norm" else np.clip(full, -threshold, threshold)
     found = clipping(one, 12, float(threshold), by=by, **for_one)  # type: ignore[arg-type]
+    kept = clipping(one, 12, float(4.0 * threshold), by=by, **for_one)  # type: ignore[arg-type]
     cosine = float((full * clipped).sum() / np.linalg.norm(full) / np.linalg.norm(clipped))
+    share = 1.0 if by == "norm" else float((np.abs(full) > threshold).mean())
     return identity(
-        [found.log_clipped_norm[0, 0], found.cosine[0, 0]],
-        [np.log(np.linalg.norm(clipped)), cosine],
+        [
+            [x.log_clipped_norm[0, 0], x.cosine[0, 0], x.clipped_share[0, 0], x.clip_rate]
+            for x in (found, kept)
+        ],
+        [
+            [np.log(np.linalg.norm(clipped)), cosine, share, 1.0],
+            [np.log(np.linalg.norm(full)), 1.0, 0.0, 0.0],
+        ],
         1e-5,
     )
 
@@ -355,6 +432,31 @@ def _delta(rng: np.random.Generator) -> Finding:
     return identity(found.log_clipped_norm, np.log(T * np.linalg.norm(start)), 1e-10)
 
 
+@check("clipping by delta: which steps, and steps gained", "estimator clipping")
+def _delta_steps(rng: np.random.Generator) -> Finding:
+    """A gradient that grows before it decays, clipped by a loop over steps."""
+    W, T, threshold = np.array([[0.5, 8.0], [0.0, 0.5]]), 40, 2.0
+    v = np.array([1.0, 0.1])
+    free, cut, norms, clipped = v, v, [], 0
+    for _ in range(T + 1):
+        size = float(np.linalg.norm(cut))
+        if size > threshold:
+            cut = cut * (threshold / size)
+            clipped += 1
+        norms.append((np.linalg.norm(free), np.linalg.norm(cut)))
+        free, cut = W.T @ free, W.T @ cut
+    falls = (np.array(norms) <= 1e-3 * np.linalg.norm(v)).argmax(axis=0)
+    start = rng.standard_normal((1, 1, 2))
+    found = clipping(
+        _linear(W[None]), T, threshold, by="delta", initial_state=start, loss_gradient=v
+    )
+    return identity(
+        [found.clipped_share[0, 0], found.steps_gained[0, 0]],
+        [clipped / T, falls[1] - falls[0]],
+        1e-12,
+    )
+
+
 @check("Omega on a I (Pascanu eqs. 9 and 10)", "estimator penalties")
 def _omega(rng: np.random.Generator) -> Finding:
     cell = _linear(0.7 * np.eye(4)[None])
@@ -362,39 +464,136 @@ def _omega(rng: np.random.Generator) -> Finding:
     return identity(found, [9 * 0.3**2, 9 * 0.51**2], 1e-11)
 
 
-@check("Omega: derivative = central differences, one step", "estimator penalties")
-def _omega_gradient(rng: np.random.Generator) -> Finding:
-    """Over one step the immediate derivative is the whole of it."""
-    cell, _, start, v = _driven(rng)
-    W, (start, v) = cell.W_rec[:1], (start[:1], v[:1])
+def _omega_terms(W: Array, x: Array, v: Array, T: int, squared: bool) -> tuple[float, Array]:
+    """Omega of one trajectory, and its derivative by W with gradients and states held fixed."""
+    slopes = []
+    for _ in range(T):
+        slopes.append(REFERENCE["tanh"][1](x))
+        x = W @ np.tanh(x)
 
-    def value(W: Array) -> float:
-        found = penalties.omega(RNN(W), 1, initial_state=start, loss_gradient=v)
-        return float(found.value[0])
+    def term(W: Array, slope: Array, d: Array) -> float:
+        ratio = float(np.linalg.norm(slope * (W.T @ d)) / np.linalg.norm(d))
+        return (ratio ** (2 if squared else 1) - 1.0) ** 2
 
-    found = penalties.omega(RNN(W), 1, initial_state=start, loss_gradient=v).gradient
     steps = 1e-5 * np.eye(W.size).reshape(-1, *W.shape)
-    expected = np.array([value(W + s) - value(W - s) for s in steps]).reshape(W.shape) / 2e-5
-    return identity(found, expected, 1e-6, np.abs(expected).max())
+    total, gradient, d = 0.0, np.zeros(W.size), v
+    for slope in slopes[::-1]:
+        total += term(W, slope, d)
+        gradient += [(term(W + s, slope, d) - term(W - s, slope, d)) / 2e-5 for s in steps]
+        d = slope * (W.T @ d)
+    return total, gradient.reshape(W.shape)
+
+
+def _omega_gradient(rng: np.random.Generator, squared: bool) -> Finding:
+    """Value and immediate derivative, mean over trajectories."""
+    T, n, K = 5, 6, 2
+    W = draw_weights("gaussian", 1, n, gain=1.3, rng=rng)
+    start, v = rng.standard_normal((2, 1, K, n))
+    found = penalties.omega(
+        RNN(W), T, squared=squared, n_trajectories=K, initial_state=start, loss_gradient=v
+    )
+    terms = [_omega_terms(W[0], start[0, k], v[0, k], T, squared) for k in range(K)]
+    gradient = np.mean([one[1] for one in terms], axis=0)
+    return identity(
+        [*(found.gradient[0] / np.abs(gradient).max()).ravel(), found.value[0]],
+        [*(gradient / np.abs(gradient).max()).ravel(), np.mean([one[0] for one in terms])],
+        1e-6,
+    )
+
+
+for _squared in (False, True):
+    check(
+        f"Omega{', squared' if _squared else ''}: value, and derivative = central differences",
+        "estimator penalties", squared=_squared,
+    )(_omega_gradient)  # fmt: skip
+
+
+@check("squared Omega leaves out ||delta||^2 below 1e-20", "estimator penalties")
+def _omega_bound(rng: np.random.Generator) -> Finding:
+    """As the code of Pascanu et al. does; on 0.7 I a step takes it to 0.49 times what it was."""
+    cell, v = _linear(0.7 * np.eye(1)[None]), [1.5e-10]
+    found = [
+        penalties.omega(cell, 9, squared=s, loss_gradient=v, rng=rng).value[0]
+        for s in (False, True)
+    ]
+    return identity(found, [9 * 0.3**2, 2 * 0.51**2], 1e-11)
 
 
 @check("orthogonality and L2 penalties", "estimator penalties")
 def _values(rng: np.random.Generator) -> Finding:
     W = draw_weights("gaussian", 3, 7, rng=rng)
-    found = [penalties.orthogonality(RNN(W)).value, penalties.l2(RNN(W)).value]
+    found = [penalties.orthogonality(RNN(W)), penalties.l2(RNN(W))]
     gram = W.transpose(0, 2, 1) @ W - np.eye(7)
-    return identity(found, [(gram**2).sum(axis=(1, 2)), (W**2).sum(axis=(1, 2))], 1e-10)
+    return identity(
+        [*(x.value for x in found), *(x.gradient.sum(axis=(1, 2)) for x in found),
+         *((x.gradient**2).sum(axis=(1, 2)) for x in found)],
+        [(gram**2).sum(axis=(1, 2)), (W**2).sum(axis=(1, 2)),
+         4 * (W @ gram).sum(axis=(1, 2)), 2 * W.sum(axis=(1, 2)),
+         16 * ((W @ gram) ** 2).sum(axis=(1, 2)), 4 * (W**2).sum(axis=(1, 2))],
+        1e-9,
+    )  # fmt: skip
 
 
 @check("descent on L2 shrinks W by 1 - 2 eta an update", "estimator penalties")
 def _descent(rng: np.random.Generator) -> Finding:
-    W = draw_weights("gaussian", 3, 7, rng=rng)
-    found = penalised_descent(RNN(W), "l2", 20, 0.05).cell.W_rec
-    return identity(found, 0.9**20 * W, 1e-13)
+    """Each draw at a learning rate of its own."""
+    W, rates = draw_weights("gaussian", 3, 7, rng=rng), np.array([0.05, 0.1, 0.2])
+    found = penalised_descent(RNN(W), "l2", 20, rates).cell.W_rec
+    return identity(found, (1 - 2 * rates[:, None, None]) ** 20 * W, 1e-13)
 
 
-@check("descent on orthogonality ends at singular values 1", "estimator penalties")
+@check("descent on orthogonality moves sigma by -4 eta sigma (sigma^2 - 1)", "estimator penalties")
 def _orthogonal_descent(rng: np.random.Generator) -> Finding:
-    W = draw_weights("orthogonal", 3, 7, gain=0.8, rng=rng)
-    found = penalised_descent(RNN(W), "orthogonality", 300, 0.05).cell.W_rec
-    return identity(np.linalg.svd(found, compute_uv=False), 1.0, 1e-9)
+    W, sigma = draw_weights("orthogonal", 3, 7, gain=0.8, rng=rng), 0.8
+    for _ in range(3):
+        sigma -= 4 * 0.05 * sigma * (sigma**2 - 1)
+    found = [penalised_descent(RNN(W), "orthogonality", n, 0.05).cell.W_rec for n in (3, 300)]
+    return identity(
+        np.linalg.svd(found, compute_uv=False), np.array([sigma, 1.0])[:, None, None], 1e-9
+    )
+
+
+# --- reservoirs ------------------------------------------------------------------------------
+
+
+@check("effective radius = eigenvalues of (1 - a) I + a W", "estimator echo states")
+def _effective(rng: np.random.Generator) -> Finding:
+    W = draw_weights("gaussian", 4, 10, rng=rng)
+    moduli = np.abs(np.linalg.eigvals(0.7 * np.eye(10) + 0.3 * W)).max(axis=1)
+    return identity(effective_radius(_leaky(W, 0.3)), moduli, 1e-7)
+
+
+@check("echo states of single units: verdict and exponent", "estimator echo states")
+def _verdicts(rng: np.random.Generator) -> Finding:
+    """A unit tanh(w h) has one state of rest, or two with slope w (1 - h^2)."""
+    w, rest = np.array([0.5, 2.0]), np.array([0.0, 0.95750402407])
+    cell = LeakyRNN(w[:, None, None])
+    found = echo_state(cell, 200, burn_in=100, initial_state=[0.4], rng=rng)
+    apart = np.exp(found.log_separation[1])
+    verdicts = [found.verdict[0] == "echo state", found.verdict[1] == "multistable"]
+    return identity(
+        [*found.exponent, apart, *verdicts], [*np.log(w * (1 - rest**2)), rest[1] / 0.4, 1, 1], 1e-8
+    )
+
+
+_LINE, _DELAYS, _FIT = 5, 25, 200
+
+
+def _delay_line(rng: np.random.Generator) -> Array:
+    """Capacities of units that hand on their input, one to the next."""
+    cell = LeakyRNN(
+        np.tile(np.eye(_LINE, k=-1), (40, 1, 1)),
+        np.eye(_LINE)[None, :, :1].repeat(40, 0),
+        activation="linear",
+    )
+    return memory_capacity(cell, _FIT, max_delay=_DELAYS, rng=rng).capacity
+
+
+@check("a line of 5 units remembers 5 inputs", "estimator echo states")
+def _remembered(rng: np.random.Generator) -> Finding:
+    return identity(_delay_line(rng)[:, :_LINE], 1.0, 1e-9)
+
+
+@check("and of earlier ones nothing, on average", "estimator echo states", statistical=True)
+def _forgotten(rng: np.random.Generator) -> Finding:
+    return law(_delay_line(rng)[:, _LINE:].mean(axis=1), 0.0)

@@ -9,7 +9,7 @@ from scipy import special
 
 from vgcore._typing import Array
 from vgcore.activations import ACTIVATIONS
-from vgcore.draws import normal_block
+from vgcore.draws import Draws, normal_block
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.selftest.table import Finding, check, identity, law
@@ -100,8 +100,11 @@ def _neighbours(rng: np.random.Generator) -> Finding:
     return law((numbers[:, ::2] * numbers[:, 1::2]), 0.0)
 
 
-@check("normal numbers: no two alike over draws and purposes", "random numbers")
+@check("normal numbers: no two alike over draws, purposes and takes", "random numbers")
 def _distinct(rng: np.random.Generator) -> Finding:
     streams = Streams.from_rng(rng)
     numbers = [normal_block(streams, purpose, range(50), (50,)) for purpose in Purpose]
-    return identity(np.unique(numbers).size, np.size(numbers), 0.0)
+    later = Draws(streams, Purpose.WEIGHTS, range(50))
+    later.normal(50)  # among the others already
+    found = np.concatenate([*numbers, later.normal(50)])
+    return identity(np.unique(found).size, found.size, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from vgcore import theory
 from vgcore._typing import Array
 from vgcore.initializers import INITIALIZERS, draw_weights
-from vgcore.selftest.table import Finding, check, identity, law
+from vgcore.selftest.table import Finding, check, identity, law, share
 from vgcore.spectrum import spectral_radius
 
 _N, _DRAWS = 24, 400  # more non-zeros than the 15 of a sparse row fit in
@@ -63,6 +63,13 @@ def _haar(rng: np.random.Generator) -> Finding:
     return law(np.trace(Q, axis1=1, axis2=2) ** 2, 1.0)
 
 
+@check("orthogonal: reflections as often as rotations", "init orthogonal", statistical=True)
+def _handedness(rng: np.random.Generator) -> Finding:
+    """Whichever way the first column points."""
+    Q = draw_weights("orthogonal", 2000, 2, rng=rng)
+    return share(int((np.linalg.det(Q) * Q[:, 0, 0] > 0.0).sum()), 2000, 0.5)
+
+
 @check("identity: W = I", "init identity")
 def _identity(rng: np.random.Generator) -> Finding:
     return identity(draw_weights("identity", 3, _N, rng=rng), np.eye(_N), 0.0)
@@ -71,6 +78,12 @@ def _identity(rng: np.random.Generator) -> Finding:
 @check("sparse: 15 non-zeros a row", "init sparse")
 def _sparse(rng: np.random.Generator) -> Finding:
     return identity((draw_weights("sparse", 20, _N, rng=rng) != 0).sum(axis=2), 15.0, 0.0)
+
+
+@check("sparse: columns uniform", "init sparse", statistical=True)
+def _sparse_columns(rng: np.random.Generator) -> Finding:
+    W = draw_weights("sparse", _DRAWS, _N, rng=rng)
+    return law((W[:, :, :8] != 0).sum(axis=(1, 2)), 8.0 * 15)
 
 
 @check("antisymmetric: W = -W^T", "init antisymmetric")
@@ -110,6 +123,7 @@ def _rescaled(rng: np.random.Generator) -> Finding:
 _SCALES: dict[str, Callable[[Array], Array]] = {
     "as drawn": lambda W: W,
     "tiny": lambda W: 1e-150 * W,
+    "triangular": lambda W: np.tril(W) + 1e100 * np.tril(W, -1),
 }
 for _scale, _apply in _SCALES.items():
 

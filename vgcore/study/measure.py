@@ -202,13 +202,15 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
     remedies: dict[object, Condition] = {}
     seen = set()
     for c in conditions:
-        key = c.cell, c.remedy, c.init, c.dtype
+        n_hidden, n_trajectories = min(c.n_hidden, _UNITS), min(c.n_trajectories, 2)
+        shape = n_hidden < _UNITS, n_trajectories
+        key = c.cell, c.remedy, c.init, c.dtype, shape
         if key in seen:
             continue
         seen.add(key)
-        sizes = {"n_hidden": min(c.n_hidden, _FEW), "n_steps": 2, "burn_in": 0, "n_trajectories": 1}
+        sizes = {"n_hidden": n_hidden, "n_trajectories": n_trajectories, "n_steps": 2, "burn_in": 0}
         small = c.treated.model_copy(update=sizes)
-        kind = small.cell.makes, small.dtype
+        kind = small.cell.makes, small.dtype, shape
         cells.setdefault(kind, small.model_copy(update={"remedy": Nothing()}))
         laws.setdefault((small.cell, small.init), small)
         if not _leaves_alone(small.remedy):
@@ -222,7 +224,8 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
     ]
 
 
-_FEW = 16  # units, in a rehearsal
+# A draw a lane is for fewer units, and for as many draws as there may be lanes.
+_UNITS, _DRAWS = 17, 16
 
 
 def _leaves_alone(remedy: Remedy) -> bool:
@@ -231,7 +234,7 @@ def _leaves_alone(remedy: Remedy) -> bool:
 
 
 def _rehearse(condition: Condition, settings: Measure) -> None:
-    measure(condition, settings, 0, 0, 1, _Blank(0))
+    measure(condition, settings, 0, 0, _DRAWS, _Blank(0))
 
 
 class _Blank(Numbers):

@@ -70,9 +70,9 @@ def gaussian_correlations(
     True
     """
     law = find_activation(activation)
-    q, c = np.broadcast_arrays(
-        checks.numbers("variance", variance, above=0.0),
-        checks.numbers("correlation", correlation, least=-1.0),
+    q, c = checks.together(
+        variance=checks.numbers("variance", variance, above=0.0),
+        correlation=checks.numbers("correlation", correlation, least=-1.0),
     )
     if (c > 1.0).any():
         raise ValueError(f"correlation: found {c.max():g}, expected numbers from -1 to 1")

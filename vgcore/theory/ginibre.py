@@ -55,7 +55,7 @@ def spectral_radius_cdf(
     n_hidden : array_like of int
         N, the size of the matrix.
     gain : array_like
-        g; entries are N(0, g^2/N).
+        g, above 0; entries are N(0, g^2/N).
 
     Returns
     -------
@@ -74,7 +74,8 @@ def spectral_radius_cdf(
     array([0.0723, 0.8926])
     """
     r = checks.numbers("radius", radius, least=0.0)
-    r, n, g = np.broadcast_arrays(r, *_sizes(n_hidden, gain))
+    n, g = _sizes(n_hidden, gain)
+    r, n, g = checks.together(radius=r, n_hidden=n, gain=g)
     out = np.empty(r.shape)
     for size in np.unique(n):
         own = n == size
@@ -233,5 +234,5 @@ def _moment(n: Array, which: int) -> Array:
 def _sizes(n_hidden: npt.ArrayLike, gain: npt.ArrayLike) -> tuple[Array, Array]:
     """Check sizes and gains, and broadcast them together."""
     n = checks.integers("n_hidden", n_hidden, least=1)
-    n, g = np.broadcast_arrays(n, checks.numbers("gain", gain, above=0.0))
+    n, g = checks.together(n_hidden=n, gain=checks.numbers("gain", gain, above=0.0))
     return n, g

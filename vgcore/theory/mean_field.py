@@ -33,6 +33,7 @@ from vgcore.theory.quadrature import find_root, gaussian_expectation
 
 # Variances from far below any that rounding lets one tell from 0 to far above any that is of use.
 _VARIANCES = 10.0 ** np.arange(-18.0, 18.1, 0.25)
+_TINY = 1e-11  # a variance at which the moments of the logistic are at their limits to 1e-11
 
 
 class Moments(NamedTuple):
@@ -120,6 +121,8 @@ def _moments(law: Activation, q: Array) -> Array:
 
     moments = gaussian_expectation(functions, q)
     moments[3] /= deviation
+    if law.near_zero is None:  # s(0) z, which has the mean 0, is all that rounding leaves
+        moments[3, q < _TINY] = moments[2, q < _TINY]
     return moments
 
 
@@ -187,12 +190,8 @@ def fixed_point(
 def _gain_and_variance(*arguments: npt.ArrayLike) -> tuple[Array, Array]:
     """Check gain, input variance and bias variance; return the gain and the sum of the others."""
     names = ("gain", "input_variance", "bias_variance")
-    arrays = [checks.numbers(n, a, least=0.0) for n, a in zip(names, arguments)]
-    try:
-        g, v_in, v_bias = np.broadcast_arrays(*arrays)
-    except ValueError:
-        shapes = ", ".join(f"{n} {a.shape}" for n, a in zip(names, arrays))
-        raise ValueError(f"{shapes}: these shapes do not broadcast together") from None
+    arrays = {n: checks.numbers(n, a, least=0.0) for n, a in zip(names, arguments)}
+    g, v_in, v_bias = checks.together(**arrays)
     return g, np.asarray(v_in + v_bias)
 
 
@@ -211,6 +210,9 @@ def _fixed_point(law: Activation, g: Array, v: Array) -> Array:
         return q.reshape(shape)
     square, _ = _squares_of(law.name)
     below = g[:, None] ** 2 * square + v[:, None] <= _VARIANCES
+    last = _VARIANCES.size - 1
+    if law.far is None:  # |s| is at most 1, so q at most g^2 + v, however large these are
+        below[:, last] = True
     # activity that starts at v or just above 0 grows until it meets the first crossing
     bounded = below.any(axis=1) & ~dying
     at = below.argmax(axis=1)[bounded]
@@ -218,7 +220,7 @@ def _fixed_point(law: Activation, g: Array, v: Array) -> Array:
     at_zero = float(activate(law, np.zeros(1))[0][0])
     low = np.where(at > 0, _VARIANCES[at - 1], 0.0)
     low = np.maximum(low, v + g**2 * at_zero**2)
-    high = np.maximum(_VARIANCES[at], low)
+    high = np.maximum(np.where(at < last, _VARIANCES[at], g**2 + v), low)
     q[bounded] = low
     free = np.flatnonzero((low > 0.0) & (high > low))
     g, v = g[free], v[free]
@@ -348,8 +350,8 @@ def critical_gain(
     edge. Without v and with s(0) = 0 the root lies at q = 0, where only the slopes at zero
     matter.
 
-    For gelu with input the activity runs away at a gain at which chi_1 is still below 1, and the
-    gradient explodes beyond: that gain is returned.
+    For gelu under weak input (a variance below .2) the activity runs away at a gain at which chi_1
+    is still below 1, and the gradient explodes beyond: that gain is returned.
 
     Examples
     --------
@@ -377,11 +379,14 @@ def _critical_gain(name: str, variance: float) -> float:
         squared_gain = excess / square
         return squared_gain, np.log(squared_gain * np.maximum(slope_square, growth))
 
-    grid = np.log(_VARIANCES)
+    # q - v at the edge is below 1 for small v, and grows like sqrt v
+    grid = np.log(_VARIANCES) + 0.5 * max(0.0, np.log(max(variance, 1.0)))
     beyond = squared_gain_and_edge(grid)[1] > 0.0
     if not beyond.any() and law.far is not None:
         return float(_mean_square(law.far) ** -0.5)  # chi_1 reaches 1 only as q diverges
     at = int(beyond.argmax())
+    if at == 0 and law.near_zero is not None:  # so little input that rounding does not tell
+        return float(_mean_square(law.near_zero) ** -0.5)
     root = find_root(lambda x, _: squared_gain_and_edge(x)[1], grid[at - 1 : at], grid[at : at + 1])
     # rounded, since exp of the weights comes from libm, whose last bit is the machine's
     return float(f"{np.sqrt(squared_gain_and_edge(root)[0][0]):.12g}")
@@ -433,14 +438,16 @@ def critical_input_variance(
         if square * float(gaussian_moments(law.name, q).slope_square) <= 1.0:
             continue
         later = (_squares_of(law.name)[1] * square < 1.0) & (q < _VARIANCES)
-        if not later.any():
+        if not later.any() and law.far is not None:
             needed[i] = np.inf
             continue
+        # where s is bounded, E[s'^2] falls like 1 / sqrt q
+        end = _VARIANCES[later][:1] if later.any() else np.array([square**2])
 
         def log_chi(log_q: Array, _: Array, square: float = square) -> Array:
             return np.asarray(np.log(square * _moments(law, np.exp(log_q))[2]))
 
         start = max(q, float(_VARIANCES[0]))
-        root = np.exp(find_root(log_chi, np.log([start]), np.log(_VARIANCES[later][:1])))
+        root = np.exp(find_root(log_chi, np.log([start]), np.log(end)))
         needed[i] = (root - square * _moments(law, root)[1] - v[i])[0]
     return in_shape(needed, shape)

@@ -40,8 +40,9 @@ def memory_horizon(rate: npt.ArrayLike, eps: npt.ArrayLike = 1e-3) -> Numbers:
     array([ 69.1, 690.8,   inf])
     """
     x = checks.numbers("rate", rate)
-    log_eps = np.log(checks.numbers("eps", eps, above=0.0, below=1.0))
-    with np.errstate(divide="ignore"):
+    x, eps = checks.together(rate=x, eps=checks.numbers("eps", eps, above=0.0, below=1.0))
+    log_eps = np.log(eps)
+    with np.errstate(divide="ignore", over="ignore"):
         return np.asarray(np.where(x < 0.0, log_eps / np.minimum(x, 0.0), np.inf))[()]
 
 
@@ -108,7 +109,8 @@ class ChronoRate:
         p = checks.numbers("probability", probability, least=0.0)
         if (p > 1.0).any():
             raise ValueError(f"probability: found {p.max():g}, expected numbers from 0 to 1")
-        return np.asarray(-np.log1p(1.0 / (1.0 + p * (self.t_max - 2.0))))[()]
+        p, t_max = checks.together(probability=p, t_max=np.asarray(self.t_max))
+        return np.asarray(-np.log1p(1.0 / (1.0 + p * (t_max - 2.0))))[()]
 
     def cdf(self, rate: npt.ArrayLike) -> Numbers:
         """Fraction of units with at most this rate.
@@ -120,10 +122,11 @@ class ChronoRate:
         array([0.0868, 0.4949, 1.    ])
         """
         r = checks.numbers("rate", rate)
+        r, t_max = checks.together(rate=r, t_max=np.asarray(self.t_max))
         lowest, highest = self.quantile(0.0), self.quantile(1.0)
         inside = np.clip(r, lowest, highest)
         unit = 1.0 / np.expm1(-inside)
-        fraction = (unit - 1.0) / (self.t_max - 2.0)
+        fraction = (unit - 1.0) / (t_max - 2.0)
         return np.select([r >= highest, r < lowest], [1.0, 0.0], np.clip(fraction, 0.0, 1.0))[()]
 
 
@@ -296,6 +299,11 @@ def truncation_share(
     TypeError, ValueError
         A bad argument, by name.
 
+    Notes
+    -----
+    Two geometric sums. It assumes one rate at all lags and a loss at the last step alone; what is
+    measured, `vgcore.remedies.truncation`, assumes neither.
+
     Examples
     --------
     >>> from vgcore import theory
@@ -307,7 +315,7 @@ def truncation_share(
     total = checks.extended("n_steps", n_steps)
     if not (total > 0.0).all():
         raise ValueError(f"n_steps: found {total.min():g}, expected numbers above 0, or inf")
-    x, k, total = np.broadcast_arrays(x, k, total)
+    x, k, total = checks.together(rate=x, truncation=k, n_steps=total)
     k = np.minimum(k, total)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         # from the far end where contributions grow, so that no exponential overflows
@@ -341,6 +349,10 @@ def linear_recurrence_variance(coefficient: npt.ArrayLike) -> Numbers:
     See Also
     --------
     linear_recurrence_sensitivity
+
+    Notes
+    -----
+    h_t is the sum of l^k x_{t-k}, so this is that of l^2k: a first-order autoregression.
 
     Examples
     --------

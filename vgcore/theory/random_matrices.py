@@ -60,7 +60,8 @@ def circular_law(radius: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
     array([0.25, 1.  , 1.  ])
     """
     r = checks.numbers("radius", radius, least=0.0)
-    return np.minimum((r / checks.numbers("gain", gain, above=0.0)) ** 2, 1.0)[()]
+    r, g = checks.together(radius=r, gain=checks.numbers("gain", gain, above=0.0))
+    return np.asarray(np.minimum((r / g) ** 2, 1.0))[()]
 
 
 def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Numbers:
@@ -95,8 +96,11 @@ def gaussian_exponents(n_hidden: npt.ArrayLike, gain: npt.ArrayLike = 1.0) -> Nu
     >>> theory.gaussian_exponents(3).round(4)
     array([-0.1845, -0.4913, -1.1845])
     """
-    n = np.asarray(checks.integers("n_hidden", n_hidden, least=1))[..., None]
-    g = np.asarray(checks.numbers("gain", gain, above=0.0))[..., None]
+    n, g = checks.together(
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
+    n, g = n[..., None], g[..., None]
     freedom = n - np.arange(n.max(initial=0))
     psi = np.where(freedom > 0, special.digamma(np.maximum(freedom, 1) / 2.0), np.nan)
     exponents: Numbers = 0.5 * (np.log(2.0 * g**2 / n) + psi)
@@ -114,12 +118,16 @@ def gaussian_critical_gain(n_hidden: npt.ArrayLike) -> Numbers:
     Returns
     -------
     ndarray of float64
-        Near 1 + 1 / (2 N).
+        sqrt(N / 2) exp(-psi(N / 2) / 2), near 1 + 1 / (2 N).
 
     Raises
     ------
     TypeError, ValueError
         A bad argument, by name.
+
+    Notes
+    -----
+    The root of lambda_1 in `gaussian_exponents` (Newman 1986).
 
     Examples
     --------
@@ -156,8 +164,9 @@ def gaussian_log_norm(
 
     Notes
     -----
-    The norm is a product of independent g chi_N / sqrt(N) variables. For large t it is log-normal,
-    and its moments say nothing of a typical draw.
+    The norm is a product of independent g chi_N / sqrt(N) variables (J. E. Cohen, C. M. Newman,
+    Ann. Probab. 12, 283-310 (1984)). For large t it is log-normal, and its moments say nothing of
+    a typical draw.
 
     Examples
     --------
@@ -166,12 +175,14 @@ def gaussian_log_norm(
     >>> mean.round(2), variance.round(2)
     (np.float64(-15.79), np.float64(16.12))
     """
-    t = checks.integers("n_steps", n_steps)
-    n = checks.integers("n_hidden", n_hidden, least=1)
-    g = checks.numbers("gain", gain, above=0.0)
+    t, n, g = checks.together(
+        n_steps=checks.integers("n_steps", n_steps),
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
     mean = t * (np.log(g) + 0.5 * (np.log(2.0 / n) + special.digamma(n / 2.0)))
-    variance = np.broadcast_to(t * special.polygamma(1, n / 2.0) / 4.0, mean.shape)
-    return LogNorm(np.asarray(mean)[()], np.array(variance)[()])
+    variance = t * special.polygamma(1, n / 2.0) / 4.0
+    return LogNorm(np.asarray(mean)[()], np.asarray(variance)[()])
 
 
 def gaussian_log_moment(
@@ -198,6 +209,11 @@ def gaussian_log_moment(
     TypeError, ValueError
         A bad argument, by name.
 
+    Notes
+    -----
+    The norm is a product of t independent g chi_N / sqrt(N) variables, so this is
+    t [k ln(g sqrt(2 / N)) + ln Gamma((N + k) / 2) - ln Gamma(N / 2)], exact at every t and N.
+
     Examples
     --------
     The median norm is 1e-7, the mean norm 4e-4: rare draws carry the mean.
@@ -206,12 +222,26 @@ def gaussian_log_moment(
     >>> float(np.exp(theory.gaussian_log_moment(1, 1000, 32)).round(5))
     0.00041
     """
-    k = checks.numbers("order", order, above=0.0)
-    t = checks.integers("n_steps", n_steps)
-    n = checks.integers("n_hidden", n_hidden, least=1)
-    g = checks.numbers("gain", gain, above=0.0)
-    ratio = special.gammaln((n + k) / 2.0) - special.gammaln(n / 2.0)
-    return np.asarray(t * (k * np.log(g * np.sqrt(2.0 / n)) + ratio))[()]
+    k, t, n, g = checks.together(
+        order=checks.numbers("order", order, above=0.0),
+        n_steps=checks.integers("n_steps", n_steps),
+        n_hidden=checks.integers("n_hidden", n_hidden, least=1),
+        gain=checks.numbers("gain", gain, above=0.0),
+    )
+    return np.asarray(t * (k * np.log(g) + _log_gamma_ratio(n / 2.0, k / 2.0)))[()]
+
+
+def _log_gamma_ratio(a: Numbers, h: Numbers) -> Numbers:
+    """Return ln Gamma(a + h) - ln Gamma(a) - h ln a; by Stirling's series where these cancel."""
+    x = np.maximum(a, 20.0)
+
+    def rest(x: Numbers) -> Numbers:
+        y = x**-2.0
+        return np.asarray((1 / 12 - y * (1 / 360 - y * (1 / 1260 - y / 1680))) / x)
+
+    series = (x + h - 0.5) * np.log1p(h / x) - h + rest(x + h) - rest(x)
+    plain = special.gammaln(a + h) - special.gammaln(a) - h * np.log(a)
+    return np.where(a < 20.0, plain, series)
 
 
 def fuss_catalan_edge(n_steps: npt.ArrayLike) -> Numbers:
@@ -279,6 +309,7 @@ def fuss_catalan_moment(order: npt.ArrayLike, n_steps: npt.ArrayLike) -> Numbers
     >>> theory.fuss_catalan_moment(2, [1, 2, 3])
     array([2., 3., 4.])
     """
-    k = checks.integers("order", order)
-    t = checks.integers("n_steps", n_steps)
+    k, t = checks.together(
+        order=checks.integers("order", order), n_steps=checks.integers("n_steps", n_steps)
+    )
     return np.asarray(special.binom((t + 1) * k, k) / (t * k + 1))[()]

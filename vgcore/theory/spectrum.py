@@ -90,7 +90,7 @@ class LyapunovSpectrum:
         p = checks.numbers("fraction", fraction, least=0.0)
         if (p > 1.0).any():
             raise ValueError(f"fraction: found {p.max():g}, expected numbers from 0 to 1")
-        p, gain, variance, largest, shape = self._beside(p)
+        p, gain, variance, largest, shape = self._beside("fraction", p)
         found = np.full(p.shape, -np.inf)
         found[p == 0.0] = largest[p == 0.0]
         low, high = (
@@ -118,7 +118,7 @@ class LyapunovSpectrum:
         >>> theory.lyapunov_spectrum("tanh", 2.0).fraction_above(0.0).round(4)
         np.float64(0.1334)
         """
-        *beside, shape = self._beside(checks.numbers("exponent", exponent))
+        *beside, shape = self._beside("exponent", checks.numbers("exponent", exponent))
         log_u = self._log_u(*beside)
         p = _functions(self.activation, beside[2], np.maximum(log_u, _LOW))[0]
         return in_shape(np.where(log_u > -np.inf, p, 0.0), shape)
@@ -134,7 +134,7 @@ class LyapunovSpectrum:
         >>> theory.lyapunov_spectrum("linear", 1.0).density([-1.0, 0.5]).round(6)
         array([0.270671, 0.      ])
         """
-        *beside, shape = self._beside(checks.numbers("exponent", exponent))
+        *beside, shape = self._beside("exponent", checks.numbers("exponent", exponent))
         log_u, variance = self._log_u(*beside), beside[2]
         log_u_or_end = np.maximum(log_u, _LOW)
         p = _functions(self.activation, variance, log_u_or_end)[0]
@@ -143,9 +143,12 @@ class LyapunovSpectrum:
             density = np.where(log_u > -np.inf, 2.0 * p * rise / (p - rise), 0.0)
         return in_shape(density, shape)
 
-    def _beside(self, asked: Array) -> tuple[Array, Array, Array, Array, tuple[int, ...]]:
+    def _beside(
+        self, name: str, asked: Array
+    ) -> tuple[Array, Array, Array, Array, tuple[int, ...]]:
         """What is asked for, gain, variance and largest exponent, all 1-D, and their shape."""
-        found = np.broadcast_arrays(asked, self.gain, self.variance, self.largest)
+        own = {"gain": self.gain, "variance": self.variance, "largest": self.largest}
+        found = checks.together(**{name: asked}, **{k: np.asarray(v) for k, v in own.items()})
         asked, gain, variance, largest = (np.ravel(one) for one in found)
         return asked, gain, variance, largest, found[0].shape
 
@@ -164,7 +167,9 @@ def _log_ratios(activation: str, variance: Array, log_u: Array, f: Ratios) -> Ar
             return f(2.0 * np.log(slope) + log_u[row])
 
     # q = 0 stands for the slopes near 0, which any tiny variance gives, and inf for those far out
-    return gaussian_expectation(functions, np.clip(variance, 1e-40, 1e30))
+    return gaussian_expectation(
+        functions, np.where(np.isinf(variance), 1e30, np.maximum(variance, 1e-40))
+    )
 
 
 def _functions(activation: str, variance: Array, log_u: Array) -> Array:

@@ -93,10 +93,12 @@ def long_term_dependencies(
     import pandas as pd
 
     small = checks.positive("small", small)
+    seed = checks.integer("seed", seed)
+    tasks = [_task(task, length) for length in _listed("lengths", lengths)]
+    wanted = [checks.choice("remedies", one, REMEDIES) for one in _listed("remedies", remedies)]
     streams = Streams.from_address(seed, "long_term_dependencies")
     parts = []
-    for length in lengths:
-        one = task(length)
+    for length, one in tasks:
         cell = RNN.draw(
             n_nets,
             n_hidden,
@@ -108,8 +110,8 @@ def long_term_dependencies(
         )
         shape = (one.n_outputs, n_hidden)
         W_out = small * normal_block(streams, Purpose.READOUT, range(n_nets), shape)
-        for remedy in remedies:
-            clips, adds = REMEDIES[checks.choice("remedies", remedy, REMEDIES)]
+        for remedy in wanted:
+            clips, adds = REMEDIES[remedy]
             found = train(
                 cell,
                 one,
@@ -141,6 +143,27 @@ def long_term_dependencies(
     return pd.concat(parts, ignore_index=True)
 
 
+def _listed(argument: str, values: object) -> list[Any]:
+    """Return a list of at least one; a lone name or number is none."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument}: found {values!r}, expected a list; write [{values!r}]")
+    found = list(values)
+    if not found:
+        raise ValueError(f"{argument}: found none, expected at least one")
+    return found
+
+
+def _task(task: object, length: int) -> tuple[int, Task]:
+    """The task of a length, beside it."""
+    made = task(length) if callable(task) else task
+    if not callable(task) or not isinstance(made, Task):
+        raise TypeError(
+            f"task: found {task!r}, expected a function of a length to a task, such as "
+            "vgcore.training.adding"
+        )
+    return length, made
+
+
 def success_rates(nets: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     """Shares of nets that solved and that diverged, with exact binomial intervals.
 
@@ -168,6 +191,11 @@ def success_rates(nets: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     import pandas as pd
     from scipy.stats import binomtest
 
+    needed = {"length", "remedy", "solved_step", "diverged_step"}
+    if not isinstance(nets, pd.DataFrame) or not needed <= set(nets.columns):
+        raise TypeError(
+            f"nets: expected what long_term_dependencies returns, a table with {sorted(needed)}"
+        )
     rows: list[dict[str, Any]] = []
     for (length, remedy), group in nets.groupby(["length", "remedy"], sort=False):
         solved = group.solved_step[group.solved_step >= 0]
@@ -238,6 +266,7 @@ def error_surface(
 
     n_steps = checks.integer("n_steps", n_steps, least=1)
     axes = checks.numbers("weights", weights), checks.numbers("biases", biases)
+    checks.room("weights x biases", (axes[0].size, axes[1].size, 4))
     w, b = (grid.ravel() for grid in np.meshgrid(*axes, indexing="ij"))
     error, by_w, by_b = _surface(w, b, n_steps)
     columns = {"weight": w, "bias": b, "error": error, "gradient_norm": np.hypot(by_w, by_b)}

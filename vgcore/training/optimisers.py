@@ -27,6 +27,17 @@ class Optimiser:
     decay_squares: float = 0.0
     eps: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Refuse what kernels do not know: they would write where no moments are."""
+        if self.code not in (kernels.SGD, kernels.RMSPROP, kernels.ADAM):
+            raise ValueError(
+                f"code: found {self.code!r}, expected that of an optimiser; make one with "
+                "vgcore.training.sgd, rmsprop or adam"
+            )
+        _share("decay", self.decay)
+        _share("decay_squares", self.decay_squares)
+        checks.number("eps", self.eps, least=0.0)
+
 
 def _share(argument: str, value: object) -> float:
     found = checks.number(argument, value, least=0.0)
@@ -134,4 +145,9 @@ def find(optimiser: object) -> Optimiser:
     """An optimiser, or the one of that name with its defaults."""
     if isinstance(optimiser, Optimiser):
         return optimiser
+    for make in (sgd, rmsprop, adam):
+        if optimiser is make:
+            raise TypeError(
+                f"optimiser: found the function {make.__name__}; call it, {make.__name__}()"
+            )
     return BY_NAME[checks.choice("optimiser", optimiser, BY_NAME)]

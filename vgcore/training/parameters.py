@@ -40,8 +40,11 @@ def readout_of(cell: Cell, n_outputs: int, readout: Any, streams: Streams) -> tu
     if readout is None:
         W = normal_block(streams, Purpose.READOUT, range(draws), (n_outputs, n)) * n**-0.5
         return W.astype(cell.dtype), np.zeros((draws, n_outputs), cell.dtype)
-    if not isinstance(readout, tuple) or len(readout) != 2:
-        raise TypeError("readout: expected a pair of arrays, W_out and b_out")
+    if not isinstance(readout, (tuple, list)) or len(readout) != 2:
+        raise TypeError(
+            f"readout: found {type(readout).__name__}, expected a pair of arrays, W_out "
+            f"{(draws, n_outputs, n)} and b_out {(draws, n_outputs)}"
+        )
     W = checks.broadcast(
         "W_out", readout[0], (draws, n_outputs, n), "(n_draws, n_outputs, n_hidden)"
     )

@@ -126,10 +126,11 @@ class Training:
             parts.append("none solved")
         if self.diverged.all():
             first, last = self.diverged_step.min(), self.diverged_step.max()
-            parts.append(
-                f"every net diverged, at updates {first} to {last}: use a smaller learning rate, "
-                "or clip"
-            )
+            where = f"update {last}" if first == last else f"updates {first} to {last}"
+            fix = "use a smaller learning rate, or clip"
+            if last == 1:  # the loss before any update, or its gradient
+                fix = "rescale weights, inputs or targets, or use a smaller learning rate"
+            parts.append(f"every net diverged, at {where}: {fix}")
         elif self.diverged.any():
             parts.append(
                 f"{self.diverged.sum()} diverged, the first at update "
@@ -269,10 +270,7 @@ def train(
         else checks.integer("test_every", test_every, least=1, most=to_do)
     )
     record_every = checks.integer("record_every", record_every, least=1)
-    if checkpoint is not None and rng is None:
-        raise ValueError(
-            "rng: found None, expected a seed; without one no call can go on from the checkpoint"
-        )
+    file = None if checkpoint is None else _checkpoint_file(checkpoint, rng)
     if test_every % record_every:
         raise ValueError(
             f"record_every: found {record_every}, which does not divide test_every = {test_every}"
@@ -297,8 +295,8 @@ def train(
     )
     windows = test_every, record_every, stop_solved
     digest = _digest(cell, task, rules, found, state, streams.key, batch, n_test, windows)
-    if checkpoint is not None and Path(checkpoint).exists():
-        state.load(Path(checkpoint), digest)
+    if file is not None and file.exists():
+        state.load(file, digest)
     key, salt = streams.key
     done = int(state.done[0])
 
@@ -344,8 +342,8 @@ def train(
 
         over_draws(work, cell.n_draws, n_threads, scratch=scratch)
         state.done[0] = last
-        if checkpoint is not None:
-            state.save(Path(checkpoint), digest)
+        if file is not None:
+            state.save(file, digest)
     arrays = packing.unpack(cell, task.n_outputs, state.parameters)
     tested = np.minimum(np.arange(1, state.test_loss.shape[1] + 1) * test_every, n_updates)
     return Training(
@@ -456,7 +454,13 @@ def _setting(
             f"batch: found {batch}, which does not divide the {examples} examples taken in turn; "
             f"take {_largest_divisor(examples, batch)}, or shuffle=True"
         )
-    return _engine(cell), sizes, batch, Streams.from_rng(rng)
+    units, kept, rows = _engine(cell)
+    states = getattr(cell, "n_layers", task.n_steps) + 1
+    row = (1 + kept) * kernels.row_size(sizes, cell.dtype)
+    checks.room("steps x batch x numbers kept", (states, batch, row), cell.dtype.itemsize)
+    losses = task.problem.n_losses, batch, task.n_outputs
+    checks.room("steps with a target x batch x n_outputs", losses, cell.dtype.itemsize)
+    return (units, kept, rows), sizes, batch, Streams.from_rng(rng)
 
 
 def _rules(
@@ -472,6 +476,8 @@ def _rules(
 
     def each(argument: str, value: object) -> Array:
         array = checks.extended(argument, value)
+        if checks.array_of(argument, value).dtype.kind == "b":
+            raise TypeError(f"{argument}: found {value!r}, expected a number or one a net")
         if array.shape not in ((), (draws,)):
             raise ValueError(
                 f"{argument}: found shape {array.shape}, expected a number or one a net, ({draws},)"
@@ -490,15 +496,19 @@ def _rules(
     if penalty is not None:
         checks.choice("penalty", kind, _PENALTIES)
         if kind.startswith("omega") and not isinstance(cell, RNN):
-            raise TypeError(f"penalty: {kind} is for vgcore.RNN alone")
+            raise TypeError(
+                f"penalty: found {kind!r} for {type(cell).__name__}; omega is for vgcore.RNN "
+                "alone, take 'orthogonality' or 'l2'"
+            )
         strength = checks.numbers("penalty", strength, least=0.0)
         if strength.shape not in ((), (draws,)):
             raise ValueError(f"penalty: found shape {strength.shape}, expected () or ({draws},)")
     decays = optimiser.decay, optimiser.decay_squares
+    checks.room("n_updates x corrections", (n_updates + 1, len(decays)))
     corrections = np.stack([_one_minus_powers(decay, n_updates + 1) for decay in decays], axis=1)
     rates = each("learning_rate", learning_rate)
     if not np.isfinite(rates).all():
-        raise ValueError("learning_rate: expected finite numbers")
+        raise ValueError("learning_rate: found inf, expected finite numbers")
     return Rules(
         optimiser.code,
         optimiser.decay,
@@ -512,6 +522,23 @@ def _rules(
         np.full(draws, strength, np.float64),
         2**62 if truncation is None else checks.integer("truncation", truncation, least=1),
     )
+
+
+def _checkpoint_file(checkpoint: object, rng: object) -> Path:
+    """Refuse before training what could not be written after it."""
+    try:
+        file = Path(checkpoint)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"checkpoint: found {checkpoint!r}, expected the path of a file") from None
+    if rng is None:
+        raise ValueError(
+            "rng: found None, expected a seed; without one no call can go on from the checkpoint"
+        )
+    if file.is_dir():
+        raise ValueError(f"checkpoint: found the folder {file}, expected a file; name one in it")
+    if not file.parent.is_dir():
+        raise ValueError(f"checkpoint: found {file}, in no folder that there is; make it first")
+    return file
 
 
 def _pair(argument: str, value: object, such_as: str) -> tuple[Any, Any]:
@@ -553,6 +580,7 @@ class _State:
     ) -> _State:
         tests, windows = -(-max(n_updates, 1) // test_every), -(-n_updates // every)
         n = len(parameters)
+        checks.room("n_draws x windows x numbers kept", (n, windows + tests, 2))
 
         def moments(used: bool) -> Array:
             return np.zeros((n, parameters.shape[1] if used else 0), parameters.dtype)
@@ -586,15 +614,17 @@ class _State:
         """Take over what a call with this digest has left."""
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                if str(file["digest"]) != digest:
-                    raise StoreError(
-                        f"{path}: a checkpoint of training with other arguments; remove it, or "
-                        "give another name"
-                    )
-                for name, array in vars(self).items():
-                    array[...] = file[name]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                found = {name: file[name] for name in ("digest", *vars(self))}
+        # RuntimeError: what zipfile says where damage looks like encryption, or a newer format
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: no whole checkpoint ({error}); remove it") from error
+        if str(found["digest"]) != digest:
+            raise StoreError(
+                f"{path}: a checkpoint of training with other arguments; remove it, or give "
+                "another name"
+            )
+        for name, array in vars(self).items():
+            array[...] = found[name]
 
 
 def _digest(
@@ -607,7 +637,9 @@ def _digest(
 ) -> str:
     """Of all that the outcome depends on."""
     digest = hashlib.sha256(
-        repr((cell, task.name, optimiser, tuple(task.problem[:9]), others)).encode()
+        repr(
+            (cell, task.name, task.solved_error, optimiser, tuple(task.problem[:9]), others)
+        ).encode()
     )
     shapes = [array.shape for array in vars(state).values()]
     digest.update(repr((shapes, [x for x in rules if not isinstance(x, np.ndarray)])).encode())

@@ -27,6 +27,7 @@ from vgcore.kernels.training import numbers_needed
 from vgcore.streams import Purpose, Seed, Streams
 
 _NONE = np.zeros((0, 0, 0))
+_MOST_CLASSES = 2**31
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,6 +96,10 @@ class Task:
         ((20, 50, 2), (20, 1, 1))
         """
         n_sequences = checks.integer("n_sequences", n_sequences, least=1)
+        checks.room(
+            "n_sequences x n_steps x (n_inputs + 1)",
+            (n_sequences, self.n_steps, self.n_inputs + 1),
+        )
         key, salt = Streams.from_rng(rng).key
         stream = salt ^ Streams.address(Purpose.BATCH, checks.integer("net", net))
         inputs = np.zeros((self.n_steps, n_sequences, self.n_inputs))
@@ -153,7 +158,12 @@ def _made(
 
 def _lengths(n_steps: object, least: int) -> tuple[int, int]:
     """The shortest and the longest length of a number or a pair."""
-    if isinstance(n_steps, tuple) and len(n_steps) == 2:
+    if isinstance(n_steps, (tuple, list)):
+        if len(n_steps) != 2:
+            raise ValueError(
+                f"n_steps: found {n_steps!r}, expected a length or a pair, the shortest and the "
+                "longest"
+            )
         shortest = checks.integer("n_steps", n_steps[0], least=least)
         return shortest, checks.integer("n_steps", n_steps[1], least=shortest)
     longest = checks.integer("n_steps", n_steps, least=least)
@@ -354,7 +364,7 @@ def examples(
     test
         A pair of such arrays for the error; the training examples where None.
     n_outputs
-        How many classes; where None, as many as there are in `targets`.
+        How many classes; where None, as many as there are in the targets of both.
     loss
         "cross_entropy" or "squared".
     tolerance
@@ -371,9 +381,9 @@ def examples(
 
     Raises
     ------
-    ValueError
-        Shapes that do not match, a loss at a step that does not exist, classes that are no such
-        numbers.
+    TypeError, ValueError
+        A bad argument, by name: shapes that do not match, a loss at a step that does not exist,
+        classes that are no such numbers.
 
     Examples
     --------
@@ -384,26 +394,35 @@ def examples(
     checks.choice("loss", loss, ("cross_entropy", "squared"))
     entropy = loss == "cross_entropy"
     u, y = _pair("", inputs, targets, entropy)
-    classes = int(y.max()) + 1 if entropy else y.shape[2]
-    n_outputs = classes if n_outputs is None else checks.integer("n_outputs", n_outputs, least=1)
-    tested = (u, y) if test is None else _pair("test ", *test, entropy)
+    tested = u, y
+    if test is not None:
+        if not isinstance(test, (tuple, list)) or len(test) != 2:
+            raise TypeError(
+                f"test: found {type(test).__name__}, expected a pair of arrays, inputs and targets"
+            )
+        tested = _pair("test ", *test, entropy)
     for array, other, what in ((u, tested[0], "inputs"), (y, tested[1], "targets")):
         if array.shape[1:] != other.shape[1:]:
             raise ValueError(
                 f"test: found {what} of shape {other.shape}, expected (n, *{array.shape[1:]})"
             )
-    if (entropy and max(classes, int(tested[1].max()) + 1) > n_outputs) or (
-        not entropy and n_outputs != classes
-    ):
+    classes = int(max(y.max(), tested[1].max())) + 1 if entropy else y.shape[2]
+    n_outputs = classes if n_outputs is None else checks.integer("n_outputs", n_outputs, least=1)
+    if n_outputs < classes or (not entropy and n_outputs != classes):
         raise ValueError(
             f"n_outputs: found {n_outputs}, expected {'at least ' * entropy}{classes} for targets"
         )
     if entropy:
-        shares = np.bincount(y.astype(np.int64).ravel(), minlength=n_outputs) / y.size
-        present = shares[shares > 0.0]
-        chance, wrong = float(-(present * np.log(present)).sum()) + 0.0, 1.0 - float(present.max())
+        shares = np.unique(y, return_counts=True)[1] / y.size
+        chance, wrong = float(-(shares * np.log(shares)).sum()) + 0.0, 1.0 - float(shares.max())
     else:
-        chance, wrong = float(y.var(axis=(0, 1)).mean()), 1.0
+        with np.errstate(over="ignore"):
+            chance, wrong = float(y.var(axis=(0, 1)).mean()), 1.0
+        if not math.isfinite(chance):
+            raise ValueError(
+                f"targets: found numbers as large as {np.abs(y).max():.3g}, whose squares "
+                "overflow; rescale them"
+            )
     common = (u.shape[1], u.shape[1], y.shape[1], 0)
     tolerance = checks.positive("tolerance", tolerance)
     mixed = checks.flag("shuffle", shuffle)
@@ -433,8 +452,12 @@ def _pair(prefix: str, inputs: object, targets: object, entropy: bool) -> tuple[
             f"{u.shape[1]} steps of inputs"
         )
     if entropy:
-        if (y != np.floor(y)).any() or y.min() < 0:
-            raise ValueError(f"{prefix}targets: expected the numbers of classes, 0, 1, ...")
+        unfit = y[(y != np.floor(y)) | (y < 0) | (y >= _MOST_CLASSES)]
+        if len(unfit):
+            raise ValueError(
+                f"{prefix}targets: found {unfit[0]:g}, expected the numbers of classes, 0, 1, ... "
+                f"below {_MOST_CLASSES:,}; give loss='squared' for targets that are numbers"
+            )
         y = y[..., None]
     return np.ascontiguousarray(u, np.float64), np.ascontiguousarray(y, np.float64)
 
