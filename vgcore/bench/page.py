@@ -115,7 +115,7 @@ def _extra_tables(run: Run) -> list[tuple[str, str, Table]]:
         lines = [("import vgcore", "", text.duration(timing.median(starts["import"]).value))]
         for task, words in (
             ("profile", "first gradient_profile"),
-            ("atlas", "a draw of each kind in the atlas"),
+            ("atlas", "a draw of each cell, remedy and law in the atlas"),
         ):
             warm = timing.median(starts[task]["warm"]).value
             lines.append((words, text.duration(starts[task]["cold"]), text.duration(warm)))

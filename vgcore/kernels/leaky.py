@@ -103,7 +103,7 @@ def _settle(network: Network, rows: LeakyRows, squares: Array, exponents: Intege
     return some
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _leaky_forward(
     network: Network,
     shares: Array,
@@ -154,7 +154,7 @@ def _leaky_forward(
             kept[i] = leak * slope[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@njit(nogil=True, error_model="numpy", inline="always")
 def _leaky_backward(shares: Array, rows: LeakyRows) -> None:
     """Carry the gradient in `rows.state` back: delta_{k-1} = (1 - a) delta_k + W^T (a s' delta_k).
 
