@@ -17,6 +17,8 @@ import pytest
 
 import vgcore as vg
 from vgcore import warm
+from vgcore.study import load_study
+from vgcore.study.measure import rehearsals
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0  # seconds, for a process to begin on a machine that does much else
@@ -140,6 +142,8 @@ sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT)!r}]
 from pathlib import Path
 import test_warm
 from vgcore import warm
+from vgcore.study import load_study
+from vgcore.study.measure import rehearsals
 met = Path({str(met)!r})
 warm.rehearse([
     functools.partial(test_warm.compile_and_wait, met),
@@ -253,3 +257,7 @@ def test_a_cold_start_gives_the_files_of_a_warm_one(tmp_path):
         found = vg.load_results(tmp_path / run)
         pd.testing.assert_frame_equal(found.draws, here.draws, check_exact=True)
         pd.testing.assert_frame_equal(found.profiles, here.profiles, check_exact=True)
+
+
+def test_a_finished_study_has_nothing_to_rehearse():
+    assert rehearsals([], load_study("smoke").measure) == []

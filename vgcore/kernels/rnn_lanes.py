@@ -145,34 +145,32 @@ def _settle(
             line = above if x[j] > 0.0 else below
             slope[j] = line if lanes.small[lane] > 0.0 else slope[j]
             value[j] = line * x[j] if lanes.small[lane] > 0.0 else value[j]
-    for lane in range(L):
-        if exponents[lane] > 0:
-            _take_lane(x, lane, L, n, row)
-            _activate_at(
-                activation, near_zero, far, row, exponents[lane], n, scratch, row_value, row_slope
-            )
-            _put_lane(row_value[:n], lane, L, value)
-            _put_lane(row_slope[:n], lane, L, slope)
     again = False
-    _lane_squares(value, squares)
-    for lane in range(L):
-        if not lanes.least[lane] <= squares[lane] <= lanes.most[lane]:
-            _take_lane(x, lane, L, n, row)
-            exponent = _rescale_state(row, exponents[lane], near_zero, far)
-            _set_exponent(lanes, lane, exponent, n)
-            _activate_at(
-                activation, near_zero, far, row, exponent, n, scratch, row_value, row_slope
-            )
-            _put_lane(row[:n], lane, L, x)
-            _put_lane(row_value[:n], lane, L, value)
-            _put_lane(row_slope[:n], lane, L, slope)
-            squares[lane] = _sum_squares(row_value)
-            if not _in_range(squares[lane], row):
-                again = True
-                squares[lane], exponent = _scaled_squares(row_value, exponent)
+    # one call of `_activate_at` for both, since it is long to compile
+    for attempt in range(2):
+        if attempt == 1:
+            _lane_squares(value, squares)
+        for lane in range(L):
+            exponent = exponents[lane]
+            left = attempt == 1 and not lanes.least[lane] <= squares[lane] <= lanes.most[lane]
+            if left or (attempt == 0 and exponent > 0):
+                _take_lane(x, lane, L, n, row)
+                if left:
+                    exponent = _rescale_state(row, exponent, near_zero, far)
+                    _set_exponent(lanes, lane, exponent, n)
+                    _put_lane(row[:n], lane, L, x)
+                _activate_at(
+                    activation, near_zero, far, row, exponent, n, scratch, row_value, row_slope
+                )
+                _put_lane(row_value[:n], lane, L, value)
+                _put_lane(row_slope[:n], lane, L, slope)
+            if left:
+                squares[lane] = _sum_squares(row_value)
+                if not _in_range(squares[lane], row):
+                    again = True
+                    squares[lane], exponent = _scaled_squares(row_value, exponent)
             lanes.activity_exponents[lane, lag] = exponent
-        elif exponents[lane] != 0:
-            lanes.activity_exponents[lane, lag] = exponents[lane]
+    for lane in range(L):
         again |= exponents[lane] != 0
     return again
 

@@ -215,12 +215,12 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
         laws.setdefault((small.cell, small.init), small)
         if not _leaves_alone(small.remedy):
             remedies.setdefault((*kind, type(small.remedy)), small)
-    radius, *more = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
+    networks = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
     return [
         *(functools.partial(_rehearse, c, settings) for c in cells.values()),
-        radius,
+        *networks[:1],  # with the spectral radius
         *(functools.partial(_rehearse, c, settings) for c in remedies.values()),
-        *more,
+        *networks[1:],
     ]
 
 
