@@ -136,7 +136,10 @@ def predicted(part: Part, what: str = "") -> str:
     if not of:
         return " No theory is known for these."
     known = [f"{THEORY[law]} ({together(names)})" for law, names in of.items()]
-    none = f"; there is none for {together(silent)}" if silent else ""
+    partly = [name for name in silent if any(name in names for names in of.values())]
+    wholly = [name for name in silent if name not in partly]
+    none = f"; there is none for {together(wholly)}" if wholly else ""
+    none += f"; elsewhere there is none for {together(partly)}" if partly else ""
     return f" Dotted: theory, {what}{'; '.join(known)}{none}."
 
 
