@@ -353,10 +353,10 @@ def _gated(kind: str, gates: int) -> Operation:
                 "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
                 "minute": (Case(32, 50, 50),),
                 "full": (
-                    *(Case(n, 1000, 100) for n in (16, 32)),
-                    # more than the second caches hold
-                    Case(64, 800 // gates, 100),
-                    Case(128, 200 // gates, 100),
+                    Case(16, 1000, 100),
+                    Case(32, 500, 100),
+                    Case(64, 100, 100),
+                    Case(128, 50, 100),
                 ),
             }
         ),
@@ -389,10 +389,10 @@ OPERATIONS = (
                     Case(63, 1000, 100),
                     Case(128, 1000, 100),
                     Case(256, 200, 100),
-                    Case(16, 1000, 50, 16),
-                    Case(32, 1000, 20, 16),
-                    Case(64, 500, 20, 16),
-                    Case(128, 200, 20, 16),
+                    Case(16, 200, 100, 16),
+                    Case(32, 100, 100, 16),
+                    Case(64, 50, 100, 16),
+                    Case(128, 25, 100, 16),
                 ),
             }
         ),
