@@ -1,4 +1,4 @@
-"""Small networks, a draw in each lane of a vector: the bits of rows, the numbers of an oracle."""
+"""Small networks, several draws in a vector: the bits of rows, the numbers of an oracle."""
 
 from __future__ import annotations
 
@@ -44,17 +44,19 @@ def by_rows(monkeypatch, *arguments, **options):
 
 def test_lanes_are_used_where_these_tests_say_so(monkeypatch):
     double, single = (np.dtype(dtype) for dtype in ("float64", "float32"))
-    assert rnn_lanes.lanes_side_by_side(16, double, 4, 1, 100) == 8
-    assert rnn_lanes.lanes_side_by_side(16, single, 8, 1, 100) == 16
-    for n, n_draws, n_trajectories, n_steps in ((17, 9, 1, 9), (16, 3, 1, 9), (16, 9, 2, 9)):
-        assert rnn_lanes.lanes_side_by_side(n, double, n_draws, n_trajectories, n_steps) == 0
-    assert rnn_lanes.lanes_side_by_side(16, double, 9, 1, 2**19) == 0
+    chosen = rnn_lanes.lanes_side_by_side
+    assert [chosen(n, double, 8, 1, 100) for n in (16, 19, 20, 32, 33)] == [8, 8, 2, 2, 0]
+    assert [chosen(n, single, 16, 1, 100) for n in (19, 20, 38, 39)] == [16, 4, 4, 0]
+    assert [chosen(16, single, n_draws, 1, 100) for n_draws in (3, 4, 14, 15)] == [0, 4, 16, 16]
+    assert [chosen(16, single, n_draws, 1, 100) for n_draws in (20, 24, 31, 32)] == [4, 4, 16, 16]
+    for n, n_trajectories, n_steps in ((33, 1, 9), (16, 2, 9), (16, 1, 2**21)):
+        assert chosen(n, double, 8, n_trajectories, n_steps) == 0
     monkeypatch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
-    assert rnn_lanes.lanes_side_by_side(2, double, 9, 1, 9) == 0
+    assert chosen(2, double, 8, 1, 9) == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", [1, 5, 16])
+@pytest.mark.parametrize("n", [1, 5, 19, 30])
 @pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "sigmoid"])
 def test_the_bits_are_those_of_rows(activation, n, dtype, monkeypatch):
     """With states that die, explode and come back; a batch, a part of it, and one end of it."""
@@ -101,9 +103,10 @@ def test_the_numbers_are_those_of_rows_where_every_step_leaves_the_range(
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize("jacobian", ["exact", "as_printed"])
+@pytest.mark.parametrize("n_draws", [2, 8])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_numbers_are_those_of_the_oracle(activation, jacobian):
-    cell, u, x0, v = problem(3, 9, 12, activation, "float64", 1.2)
+def test_the_numbers_are_those_of_the_oracle(activation, n_draws, jacobian):
+    cell, u, x0, v = problem(3, n_draws, 12, activation, "float64", 1.2)
     found = measure(cell, u, x0, v, burn_in=2, jacobian=jacobian)
     for d in range(cell.n_draws):
         expected = naive.rnn_profile(

@@ -555,7 +555,7 @@ def _run_kernel(
 
     def scratch() -> list[Rows | Lanes]:
         if L:
-            return [new_lanes(n, n_inputs, n_steps, dtype)]
+            return [new_lanes(L, n, n_inputs, n_steps, dtype)]
         return [new_rows(D, K, n, n_inputs, n_steps, dtype)]
 
     def work(start: int, stop: int, own: Rows | Lanes) -> None:
@@ -572,11 +572,11 @@ def _run_kernel(
             burn_in,
             as_printed,
         )
-        out = log_norm[start:stop], log_contribution[start:stop]
+        out, out_c = log_norm[start:stop], log_contribution[start:stop]
         if isinstance(own, Lanes):
-            _profile_lanes(network, own, *out)
+            _profile_lanes(network, own, out[:, 0], out_c[:, 0])
         else:
-            _profile_batch(network, own, K, *out)
+            _profile_batch(network, own, K, out, out_c)
 
     over_draws(work, cell.n_draws, n_threads, grain=L or D, scratch=scratch)
     return log_norm, log_contribution

@@ -1,7 +1,10 @@
-"""Vector and matrix routines on draws that lie interleaved, one in each lane of a vector.
+"""Vector and matrix routines on draws that lie interleaved, several in each vector.
 
-Entry i of all draws is one vector of 64 bytes, and L draws (16 in float32, 8 in float64) go through
-the same steps at once: no entry is multiplied by padding, and no product waits for the one before.
+A vector of 64 bytes holds L lanes of Q entries, a lane for each draw: entry i of draw d is number
+d Q + i % Q of vector i // Q. So draws go through the same steps at once, and no product waits for
+the one before. With Q = 1 no entry is multiplied by padding. With more, the matrices of fewer draws
+have to fit into the first cache, and a factor is spread within a register, where a row loads it.
+
 An element is the sum that the routines on rows in `vgcore.kernels.vectors` take, in the same order,
 so both give the same bits, and a kernel may choose between them by the number of draws.
 
@@ -13,17 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from vgcore._typing import Array
-from vgcore.kernels.vectors import _BOUNDS, _Code, _int, _routine, _tree
+from vgcore._typing import Array, Integers
+from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree
 
 # Sums in flight, most first: with one entry of x loaded for all of them, the more the better, as
 # long as they stay in registers. On AVX2 each takes two of the sixteen.
 _SUMS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
+
+# How many entries of each draw a vector may hold.
+ENTRIES = (1, 4)
 
 
 def _write_product(
@@ -31,53 +38,55 @@ def _write_product(
     X: ir.Value,
     M: ir.Value,
     shape: tuple[ir.Value, ir.Value],
-    transposed: ir.Value,
     Y: ir.Value,
+    Q: int,
     start: Callable[[ir.Value], ir.Value],
     end: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> None:
-    """Write Y = M X, or M^T X, for each lane; M is (m, n) of vectors.
+    """Write Y = X M for each draw; M is (m, n) of vectors, m a multiple of Q.
 
-    start(j) is the vector that sum j begins with, end(j, sum) what is stored of it.
+    start(j) is the vector that sums j begin with, end(j, sums) what is stored of them.
     """
     builder = code.builder
     m, n = shape
-
-    def sweep(outs: ir.Value, ins: ir.Value, across: ir.Value, along: ir.Value) -> None:
-        done = code.variable(_int(0))
-        for count in _SUMS[code.wide]:
-            with code.steps(done, outs, count) as first:
-                places = [builder.add(first, _int(c)) for c in range(count)]
-                sums = [code.variable(start(place)) for place in places]
-                entries = [code.at(M, builder.mul(place, across)) for place in places]
-                with code.rolled(_int(0), ins) as i:
-                    factor = code.load(X, i)
-                    for entry, total in zip(entries, sums, strict=True):
-                        code.accumulate(total, factor, code.load(entry, builder.mul(i, along)))
-                for place, total in zip(places, sums, strict=True):
-                    code.store(end(place, builder.load(total)), Y, place)
-
-    with builder.if_else(builder.icmp_signed("==", transposed, _int(0))) as (plain, other):
-        with plain:
-            sweep(m, n, n, _int(1))
-        with other:
-            sweep(n, m, _int(1), n)
+    inputs = builder.udiv(m, _int(Q))
+    done = code.variable(_int(0))
+    for count in _SUMS[code.wide]:
+        with code.steps(done, n, count) as first:
+            places = [builder.add(first, _int(c)) for c in range(count)]
+            sums = [code.variable(start(place)) for place in places]
+            with code.rolled(_int(0), inputs) as i:
+                factors = code.load(X, i)
+                for q in range(Q):
+                    mask = [lane - lane % Q + q for lane in range(code.lanes)]
+                    factor = code.shuffle(factors, mask)
+                    line = builder.add(builder.mul(i, _int(Q)), _int(q))
+                    entries = code.at(M, builder.mul(line, n), first)
+                    for c, total in enumerate(sums):
+                        code.accumulate(total, factor, code.load(entries, c))
+            for place, total in zip(places, sums, strict=True):
+                code.store(end(place, builder.load(total)), Y, place)
 
 
-def _write_measure(code: _Code, X: ir.Value, size: ir.Value, squares: ir.Value) -> ir.Value:
-    """Write the square norm of each lane of X; return 1 where one is out of range."""
-    builder = code.builder
-    sums = [code.variable(code.zero) for _ in range(code.lanes)]
+def _write_measure(code: _Code, X: ir.Value, size: ir.Value, Q: int, squares: ir.Value) -> ir.Value:
+    """Write the square norm of X for each draw; return 1 where one is out of range."""
+    builder, L = code.builder, code.lanes // Q
+    sums = [code.variable(code.zero) for _ in range(L)]
     for total in sums:
         builder.store(code.zero, total)
-    columns = builder.udiv(code.width(size), _int(code.lanes))
+    columns = builder.udiv(code.width(size), _int(L))
     with cgutils.for_range(builder, columns) as column:
-        first = code.at(X, builder.mul(column.index, _int(code.lanes)))
+        first = code.at(X, builder.mul(column.index, _int(L)))
         for i, total in enumerate(sums):
             value = code.load(first, i)
             code.accumulate(total, value, value)
     square = _tree([builder.load(total) for total in sums], builder.fadd)
-    code.store(square, code.vectors(squares))
+    half = Q // 2
+    while half > 0:
+        other = code.shuffle(square, [lane ^ half for lane in range(code.lanes)])
+        square, half = builder.fadd(square, other), half // 2
+    few = code.shuffle(square, [Q * draw for draw in range(L)])
+    builder.store(few, builder.bitcast(squares, few.type.as_pointer()), align=code.align)
     low, high = (code.spread(ir.Constant(code.scalar, bound)) for bound in _BOUNDS[code.align])
     above = builder.fcmp_ordered(">=", square, low)
     inside = builder.and_(above, builder.fcmp_ordered("<=", square, high))
@@ -85,6 +94,14 @@ def _write_measure(code: _Code, X: ir.Value, size: ir.Value, squares: ir.Value) 
     outside = builder.not_(builder.bitcast(inside, mask))
     found = builder.icmp_unsigned("!=", outside, ir.Constant(mask, 0))
     return builder.zext(found, ir.IntType(64))
+
+
+def _write_for_each(code: _Code, L: ir.Value, write: Callable[[int], ir.Value]) -> None:
+    """Write the code for each number of draws in a vector, and return what that returns."""
+    for Q in ENTRIES:
+        with code.builder.if_then(code.builder.icmp_unsigned("==", L, _int(code.lanes // Q))):
+            code.builder.ret(write(Q))
+    code.builder.unreachable()
 
 
 def _write_push_lanes(
@@ -100,17 +117,21 @@ def _write_push_lanes(
     Y: ir.Value,
     _Y_size: ir.Value,
     squares: ir.Value,
-    _squares_size: ir.Value,
+    L: ir.Value,
 ) -> None:
-    """Write Y = start + M X for each lane, and the square norms of X."""
+    """Write Y = start + X M for each draw, and the square norms of X."""
     X, M, start, Y = (code.vectors(array) for array in (X, M, start, Y))
-    outside = _write_measure(code, X, X_size, squares)
-    _write_product(
-        *(code, X, M, (m, n), _int(0), Y),
-        start=lambda place: code.load(start, place),
-        end=lambda place, total: total,
-    )
-    code.builder.ret(outside)
+
+    def write(Q: int) -> ir.Value:
+        outside = _write_measure(code, X, X_size, Q, squares)
+        _write_product(
+            *(code, X, M, (m, n), Y, Q),
+            start=lambda place: code.load(start, place),
+            end=lambda place, total: total,
+        )
+        return outside
+
+    _write_for_each(code, L, write)
 
 
 def _write_pull_lanes(
@@ -121,108 +142,127 @@ def _write_pull_lanes(
     m: ir.Value,
     n: ir.Value,
     _lanes: ir.Value,
-    transposed: ir.Value,
     scale: ir.Value,
     _scale_size: ir.Value,
     Y: ir.Value,
     Y_size: ir.Value,
     squares: ir.Value,
-    _squares_size: ir.Value,
+    L: ir.Value,
 ) -> None:
-    """Write Y = scale * M X, or scale * M^T X, for each lane, and the square norms of Y."""
+    """Write Y = scale * (X M) for each draw, and the square norms of Y."""
     X, M, scale, Y = (code.vectors(array) for array in (X, M, scale, Y))
-    _write_product(
-        *(code, X, M, (m, n), transposed, Y),
-        start=lambda place: code.zero,
-        end=lambda place, total: code.builder.fmul(total, code.load(scale, place)),
-    )
-    code.builder.ret(_write_measure(code, Y, Y_size, squares))
+
+    def write(Q: int) -> ir.Value:
+        _write_product(
+            *(code, X, M, (m, n), Y, Q),
+            start=lambda place: code.zero,
+            end=lambda place, total: code.builder.fmul(total, code.load(scale, place)),
+        )
+        return _write_measure(code, Y, Y_size, Q, squares)
+
+    _write_for_each(code, L, write)
 
 
 def _write_lane_squares(
-    code: _Code,
-    X: ir.Value,
-    size: ir.Value,
-    squares: ir.Value,
-    _squares_size: ir.Value,
+    code: _Code, X: ir.Value, size: ir.Value, squares: ir.Value, L: ir.Value
 ) -> None:
-    """Write the square norm of each lane of X."""
-    code.builder.ret(_write_measure(code, code.vectors(X), size, squares))
+    """Write the square norm of X for each draw."""
+    X = code.vectors(X)
+    _write_for_each(code, L, lambda Q: _write_measure(code, X, size, Q, squares))
 
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
+    def _entries(X: Array, L: int) -> Array:
+        """The entries of L draws (entries, L) of interleaved vectors."""
+        Q = BYTES // X.itemsize // L
+        return X.reshape(-1, L, Q).swapaxes(1, 2).reshape(-1, L)
+
     def _lane_squares(X: Array, squares: Array) -> int:
-        squares[:] = (X * X).reshape(-1, squares.size).sum(axis=0)
+        squares[:] = (_entries(X, squares.size) ** 2).sum(axis=0)
         low, high = _BOUNDS[X.itemsize]
         return int(not ((low <= squares) & (squares <= high)).all())
 
+    def _product(M: Array, X: Array, L: int) -> Array:
+        factors = _entries(X, L)[: len(M)].repeat(M.shape[2] // L, axis=1)
+        product: Array = (M * factors[:, None]).sum(axis=0)
+        return product.ravel()
+
     def _push_lanes(X: Array, M: Array, start: Array, Y: Array, squares: Array) -> int:
-        m, n, L = M.shape
-        product = (M * X[: n * L].reshape(n, L)).sum(axis=1)
-        Y[: m * L] = start[: m * L] + product.ravel()
+        product = _product(M, X, squares.size)
+        Y[: product.size] = start[: product.size] + product
         return _lane_squares(X, squares)
 
-    def _pull_lanes(
-        X: Array, M: Array, transposed: int, scale: Array, Y: Array, squares: Array
-    ) -> int:
-        n, _, L = M.shape
-        matrix = M.swapaxes(0, 1) if transposed else M
-        product = (matrix * X[: n * L].reshape(n, L)).sum(axis=1)
-        Y[: n * L] = scale[: n * L] * product.ravel()
+    def _pull_lanes(X: Array, M: Array, scale: Array, Y: Array, squares: Array) -> int:
+        product = _product(M, X, squares.size)
+        Y[: product.size] = scale[: product.size] * product
         return _lane_squares(Y, squares)
 
 else:
 
     @intrinsic
     def _lane_squares(typingctx: Any, X: Any, squares: Any) -> Any:
-        """Set squares (L,) to the square norm of each lane of X; return 1 where one is extreme.
+        """Set squares (L,) to the square norm of X for each draw; return 1 where one is extreme.
 
         What is extreme is out of the range in which a vector may stay as it is. X is 1-D, and holds
-        whole blocks of L vectors.
+        whole vectors of each draw.
         """
         return _routine(_write_lane_squares, (X, squares), (1, 1), returns=types.int64)
 
     @intrinsic
     def _push_lanes(typingctx: Any, X: Any, M: Any, start: Any, Y: Any, squares: Any) -> Any:
-        """Set Y[j] = start[j] + sum_i M[j, i] X[i] in each lane, and squares (L,) to those of X.
+        """Set Y = start + X M for each draw, and squares (L,) to the square norms of X.
 
-        X, start and Y are 1-D, whole blocks of L vectors, zero beyond the part in use; M is
-        (m, n, L). Y may be `start`, not X. Returns 1 where a square is extreme.
+        X, start and Y are 1-D, whole vectors of each draw, zero beyond the part in use; M is
+        (entries of X, vectors of Y, L Q), as `_pack_lane` packs it. Y may be `start`, not X.
+        Returns 1 where a square is extreme.
         """
         arrays = (X, M, start, Y, squares)
         return _routine(_write_push_lanes, arrays, (1, 3, 1, 1, 1), returns=types.int64)
 
     @intrinsic
-    def _pull_lanes(
-        typingctx: Any, X: Any, M: Any, transposed: Any, scale: Any, Y: Any, squares: Any
-    ) -> Any:
-        """Set Y[j] = scale[j] sum_i M[j, i] X[i] in each lane, and squares (L,) to those of Y.
+    def _pull_lanes(typingctx: Any, X: Any, M: Any, scale: Any, Y: Any, squares: Any) -> Any:
+        """Set Y = scale * (X M) for each draw, and squares (L,) to the square norms of Y.
 
-        With M[i, j] where `transposed` is 1. Arguments and result are as those of `_push_lanes`.
+        Arguments and result are as those of `_push_lanes`.
         """
-        arrays = (X, M, transposed, scale, Y, squares)
-        return _routine(_write_pull_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
+        arrays = (X, M, scale, Y, squares)
+        return _routine(_write_pull_lanes, arrays, (1, 3, 1, 1, 1), returns=types.int64)
+
+
+def places(n: int, L: int, lanes: int) -> Integers:
+    """Where the n entries of each of L draws lie, (L, n), in vectors with so many lanes."""
+    Q, i = lanes // L, np.arange(n)
+    return np.arange(L)[:, None] * Q + i // Q * lanes + i % Q
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _pack_lane(matrix: Array, lane: int, out: Array) -> None:
-    """Copy a matrix to one lane of out, (..., L)."""
-    for i in range(matrix.shape[0]):
-        for j in range(matrix.shape[1]):
-            out[i, j, lane] = matrix[i, j]
+def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> None:
+    """Put a matrix, or its transpose, to the lane of a draw in out, (m, n, L Q)."""
+    size = out.shape[1] * out.shape[2]
+    flat = out.reshape(out.shape[0] * size)
+    rows, columns = matrix.shape
+    if transpose:
+        for i in range(rows):
+            for j in range(columns):
+                flat[j * size + place[i]] = matrix[i, j]
+    else:
+        for i in range(rows):
+            line = flat[i * size : (i + 1) * size]
+            for j in range(columns):
+                line[place[j]] = matrix[i, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _put_lane(vector: Array, lane: int, lanes: int, out: Array) -> None:
-    """Copy a vector to one lane."""
+def _put_lane(vector: Array, place: Integers, out: Array) -> None:
+    """Copy a vector to the lane of a draw."""
     for i in range(vector.size):
-        out[i * lanes + lane] = vector[i]
+        out[place[i]] = vector[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _take_lane(source: Array, lane: int, lanes: int, n: int, out: Array) -> None:
-    """Copy n entries of one lane to a padded vector."""
+def _take_lane(source: Array, place: Integers, n: int, out: Array) -> None:
+    """Copy n entries of the lane of a draw to a padded vector."""
     out[:] = 0.0
     for i in range(n):
-        out[i] = source[i * lanes + lane]
+        out[i] = source[place[i]]

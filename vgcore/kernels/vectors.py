@@ -16,7 +16,7 @@ Keeping what their docstrings ask is the caller's part.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,7 @@ _MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
 # `_write_rows` takes four rows that share a matrix at a time, with so many of its columns (in
 # vectors). That pays for matrices of three vectors and more. A row alone takes up to eight in one
 # loop; a width known to the compiler saves half the time at 16 units, a tenth at 64 in float64.
-_ROWS, _ROW_COLUMNS, _FEW, _WIDTHS = 4, {True: (4, 2, 1), False: (1,)}, 4, (1, 2, 3, 4, 8)
+_ROWS, _ROW_COLUMNS, FEW, _WIDTHS = 4, {True: (4, 2, 1), False: (1,)}, 4, (1, 2, 3, 4, 8)
 
 _CHAINS = 4  # partial results of the largest modulus, whose order does not matter
 
@@ -93,8 +93,13 @@ class _Code:
         one = self.builder.insert_element(
             ir.Constant(kind, ir.Undefined), scalar, ir.Constant(word, 0)
         )
-        lanes = ir.Constant(ir.VectorType(word, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, one, lanes)
+        return self.shuffle(one, [0] * self.lanes)
+
+    def shuffle(self, vector: ir.Value, lanes: Sequence[int]) -> ir.Value:
+        """Return a vector of these lanes of `vector`."""
+        word = ir.IntType(32)
+        mask = ir.Constant(ir.VectorType(word, len(lanes)), [ir.Constant(word, i) for i in lanes])
+        return self.builder.shuffle_vector(vector, vector, mask)
 
     def at(self, pointer: ir.Value, *offsets: ir.Value | int) -> ir.Value:
         """Return `pointer` moved by the sum of `offsets`, counted in what it points to."""
@@ -141,9 +146,7 @@ class _Code:
             lanes //= 2
             halves = []
             for first in (0, lanes):
-                which = [ir.Constant(ir.IntType(32), first + lane) for lane in range(lanes)]
-                mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), which)
-                halves.append(self.builder.shuffle_vector(vector, vector, mask))
+                halves.append(self.shuffle(vector, range(first, first + lanes)))
             vector = join(*halves)
         return self.builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
@@ -329,7 +332,7 @@ def _write_rows(
         builder.store(builder.or_(builder.load(outside), out), outside)
 
     width = code.width(P)
-    few = builder.icmp_signed("<=", width, _int(_FEW))
+    few = builder.icmp_signed("<=", width, _int(FEW))
     back = builder.select(few, _int(0), reverse)
     order = builder.mul(back, last), builder.sub(_int(1), builder.mul(_int(2), back))
     row_done, column_done = code.variable(_int(0)), code.variable(_int(0))
@@ -355,7 +358,7 @@ def _write_rows(
                         measure(line, width)
         builder.ret(builder.load(outside))
     for size in _WIDTHS:
-        known = order if size > _FEW else (_int(0), _int(1))
+        known = order if size > FEW else (_int(0), _int(1))
         with builder.if_then(builder.icmp_signed("==", width, _int(size))):
             with matrices() as (matrix, stop), code.steps(row_done, stop, 1) as row:
                 tile(matrix, _int(size), [row], _int(0), size, *known)
