@@ -1,4 +1,4 @@
-"""Small networks, several draws in a vector: the bits of rows, the numbers of an oracle."""
+"""Networks that share vectors: the bits of rows, the numbers of an oracle."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 
 import vgcore as vg
+from vgcore import profile
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels import rnn_lanes
+from vgcore.kernels.rnn_lanes import lanes_side_by_side
 
 # states are scaled out of range on purpose; compiled code does so in silence
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered")
 DTYPES = ("float32", "float64")
 
 
-def problem(n, n_draws, n_times, activation, dtype, gain):
+def problem(n, n_draws, n_times, activation, dtype, gain, K=1):
     """A cell with arguments of its profile; some draws have no bias, some inputs are silence."""
     rng = np.random.default_rng(n)
     W = gain * rng.standard_normal((n_draws, n, n)) / n**0.5
     b = rng.standard_normal((n_draws, n)) * (np.arange(n_draws) % 3 == 0)[:, None]
-    u = rng.standard_normal((n_draws, 1, n_times, 2))
+    u = rng.standard_normal((n_draws, K, n_times, 2))
     u[np.random.default_rng(1).random(u.shape) < 0.97] = 0.0
-    x0, v = rng.standard_normal((2, n_draws, 1, n))
+    x0, v = rng.standard_normal((2, n_draws, K, n))
     W_in = rng.standard_normal((n_draws, n, 2))
     parameters = (W.astype(dtype), W_in.astype(dtype), b.astype(dtype))
     return vg.RNN(*parameters, activation=activation), u, x0, v
@@ -30,29 +31,33 @@ def problem(n, n_draws, n_times, activation, dtype, gain):
 
 def measure(cell, u, x0, v, burn_in=0, **options):
     n_steps = u.shape[2] - burn_in
+    arrays = {"inputs": u, "initial_state": x0, "loss_gradient": v}
     found = vg.gradient_profile(
-        cell, n_steps, inputs=u, initial_state=x0, loss_gradient=v, burn_in=burn_in, **options
+        cell, n_steps, **arrays, n_trajectories=u.shape[1], burn_in=burn_in, **options
     )
     return np.stack([found.log_norm, found.log_contribution])
 
 
 def by_rows(monkeypatch, *arguments, **options):
     with monkeypatch.context() as patch:
-        patch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
+        patch.setattr(profile, "lanes_side_by_side", lambda *sizes: (0, 0))
         return measure(*arguments, **options)
 
 
-def test_lanes_are_used_where_these_tests_say_so(monkeypatch):
+def test_lanes_are_used_where_these_tests_say_so():
     double, single = (np.dtype(dtype) for dtype in ("float64", "float32"))
-    chosen = rnn_lanes.lanes_side_by_side
-    assert [chosen(n, double, 8, 1, 100) for n in (16, 19, 20, 32, 33)] == [8, 8, 2, 2, 0]
-    assert [chosen(n, single, 16, 1, 100) for n in (19, 20, 38, 39)] == [16, 4, 4, 0]
-    assert [chosen(16, single, n_draws, 1, 100) for n_draws in (3, 4, 14, 15)] == [0, 4, 16, 16]
-    assert [chosen(16, single, n_draws, 1, 100) for n_draws in (20, 24, 31, 32)] == [4, 4, 16, 16]
-    for n, n_trajectories, n_steps in ((33, 1, 9), (16, 2, 9), (16, 1, 2**21)):
-        assert chosen(n, double, 8, n_trajectories, n_steps) == 0
-    monkeypatch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
-    assert chosen(2, double, 8, 1, 9) == 0
+
+    def chosen(n, dtype, n_draws, n_trajectories=1, n_steps=100):
+        return lanes_side_by_side(n, dtype, n_draws, n_trajectories, n_steps)
+
+    rows = 0, 0
+    assert [chosen(n, double, 8)[0] for n in (16, 19, 20, 32, 33)] == [8, 8, 2, 2, 0]
+    assert [chosen(n, single, 16)[0] for n in (19, 20, 38, 39)] == [16, 4, 4, 0]
+    assert [chosen(16, single, D)[1] for D in (3, 4, 7, 8, 14)] == [0, 4, 4, 4, 16]
+    assert [chosen(16, single, D)[1] for D in (20, 24, 31, 32)] == [4, 4, 16, 16]
+    assert [chosen(300, single, 3, K) for K in (13, 14, 17, 28)] == [rows, (16, 1), rows, (16, 1)]
+    assert [chosen(9, double, 8, K) for K in (1, 7, 8)] == [(8, 8), (8, 8), (8, 1)]
+    assert chosen(16, double, 8, n_steps=2**21) == chosen(99, double, 8, 8, 2**21) == rows
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -73,6 +78,22 @@ def test_the_bits_are_those_of_rows(activation, n, dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(7, 20, 3), (7, 3, 16), (30, 4, 2), (70, 2, 15), (150, 1, 33)])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_the_bits_of_trajectories_are_those_of_rows(activation, sizes, dtype, monkeypatch):
+    """Trajectories of each draw in turn, or side by side; in large networks sums change order."""
+    n, n_draws, K = sizes
+    for gain in (0.2, 1.3, 4.0):
+        cell, u, x0, v = problem(n, n_draws, 40, activation, dtype, gain, K)
+        lanes = measure(cell, u, x0, v, burn_in=4)
+        assert np.array_equal(lanes, by_rows(monkeypatch, cell, u, x0, v, burn_in=4))
+        some = slice(1, K)
+        part = measure(cell, u[:, some], x0[:, some], v[:, some], burn_in=4, jacobian="as_printed")
+        whole = measure(cell, u, x0, v, burn_in=4, jacobian="as_printed")
+        assert np.array_equal(part, whole[:, :, some])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ["tanh", "linear", "leaky_relu", "softsign"])
 def test_the_bits_are_those_of_rows_over_a_long_horizon_without_inputs(
     activation, dtype, monkeypatch
@@ -83,7 +104,7 @@ def test_the_bits_are_those_of_rows_over_a_long_horizon_without_inputs(
     cell = vg.RNN(W * np.linspace(0.1, 3.0, 19, dtype=dtype)[:, None, None], activation=activation)
     options = {"rng": 2, "burn_in": 3}
     lanes = vg.gradient_profile(cell, n_steps, **options)
-    monkeypatch.setattr(rnn_lanes, "_MATRIX_BYTES", 0)
+    monkeypatch.setattr(profile, "lanes_side_by_side", lambda *sizes: (0, 0))
     rows = vg.gradient_profile(cell, n_steps, **options)
     assert np.array_equal(lanes.log_norm, rows.log_norm)
     assert np.array_equal(lanes.log_contribution, rows.log_contribution)
@@ -103,19 +124,19 @@ def test_the_numbers_are_those_of_rows_where_every_step_leaves_the_range(
 
 @pytest.mark.jit_off
 @pytest.mark.parametrize("jacobian", ["exact", "as_printed"])
-@pytest.mark.parametrize("n_draws", [2, 8])
+@pytest.mark.parametrize(("n_draws", "K"), [(2, 1), (8, 1), (1, 7)])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_numbers_are_those_of_the_oracle(activation, n_draws, jacobian):
-    cell, u, x0, v = problem(3, n_draws, 12, activation, "float64", 1.2)
+def test_the_numbers_are_those_of_the_oracle(activation, n_draws, K, jacobian):
+    cell, u, x0, v = problem(3, n_draws, 12, activation, "float64", 1.2, K)
     found = measure(cell, u, x0, v, burn_in=2, jacobian=jacobian)
-    for d in range(cell.n_draws):
+    for d, k in np.ndindex(n_draws, K):
         expected = naive.rnn_profile(
-            *(cell.W_rec[d], cell.W_in[d], cell.bias[d], activation, u[d, 0], x0[d, 0], v[d, 0]),
+            *(cell.W_rec[d], cell.W_in[d], cell.bias[d], activation, u[d, k], x0[d, k], v[d, k]),
             10,
             burn_in=2,
             jacobian=jacobian,
         )
-        np.testing.assert_allclose(found[:, d, 0], np.array(expected), rtol=1e-11, atol=1e-10)
+        np.testing.assert_allclose(found[:, d, k], np.array(expected), rtol=1e-11, atol=1e-10)
 
 
 @pytest.mark.jit_off

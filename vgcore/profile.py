@@ -550,13 +550,13 @@ def _run_kernel(
     law = find_activation(cell.activation)
     near_zero, far = law.lines(dtype)
     log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
-    D, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
-    L = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
+    rows, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
+    lanes, D = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
 
     def scratch() -> list[Rows | Lanes]:
-        if L:
-            return [new_lanes(L, n, n_inputs, n_steps, dtype)]
-        return [new_rows(D, K, n, n_inputs, n_steps, dtype)]
+        if lanes:
+            return [new_lanes(lanes, D, n, n_inputs, n_steps, dtype)]
+        return [new_rows(rows, K, n, n_inputs, n_steps, dtype)]
 
     def work(start: int, stop: int, own: Rows | Lanes) -> None:
         network = Network(
@@ -572,11 +572,11 @@ def _run_kernel(
             burn_in,
             as_printed,
         )
-        out, out_c = log_norm[start:stop], log_contribution[start:stop]
+        out = log_norm[start:stop], log_contribution[start:stop]
         if isinstance(own, Lanes):
-            _profile_lanes(network, own, out[:, 0], out_c[:, 0])
+            _profile_lanes(network, own, *out)
         else:
-            _profile_batch(network, own, K, out, out_c)
+            _profile_batch(network, own, K, *out)
 
-    over_draws(work, cell.n_draws, n_threads, grain=L or D, scratch=scratch)
+    over_draws(work, cell.n_draws, n_threads, grain=D or rows, scratch=scratch)
     return log_norm, log_contribution

@@ -1,12 +1,16 @@
-"""Vector and matrix routines on draws that lie interleaved, several in each vector.
+"""Vector and matrix routines on networks that lie interleaved, several in each vector.
 
-A vector of 64 bytes holds L lanes of Q entries, a lane for each draw: entry i of draw d is number
-d Q + i % Q of vector i // Q. So draws go through the same steps at once, and no product waits for
-the one before. With Q = 1 no entry is multiplied by padding. With more, the matrices of fewer draws
-have to fit into the first cache, and a factor is spread within a register, where a row loads it.
+A vector of 64 bytes holds L lanes of Q entries, a lane for each network: entry i of network l is
+number l Q + i % Q of vector i // Q. So all go through the same steps at once, and no product waits
+for the one before. Either each has a matrix of its own, or all share one:
+
+- Q = 1, a matrix each: no entry is multiplied by padding;
+- Q = 4, a matrix each: fewer have to fit into the first cache, and a factor is spread within a
+  register, where a row of its own would load it;
+- Q = 1 and one matrix: an element is spread as it is loaded, once for all networks.
 
 An element is the sum that the routines on rows in `vgcore.kernels.vectors` take, in the same order,
-so both give the same bits, and a kernel may choose between them by the number of draws.
+so both give the same bits, and a kernel may choose between them by the number of networks.
 
 As there, the routines see bare pointers: keeping what their docstrings ask is the caller's part.
 """
@@ -29,7 +33,7 @@ from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree
 # long as they stay in registers. On AVX2 each takes two of the sixteen.
 _SUMS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 
-# How many entries of each draw a vector may hold.
+# How many entries of a network with a matrix of its own a vector may hold.
 ENTRIES = (1, 4)
 
 
@@ -38,24 +42,30 @@ def _write_product(
     X: ir.Value,
     M: ir.Value,
     shape: tuple[ir.Value, ir.Value],
+    reverse: ir.Value,
     Y: ir.Value,
     Q: int,
+    shared: bool,
     start: Callable[[ir.Value], ir.Value],
     end: Callable[[ir.Value, ir.Value], ir.Value],
 ) -> None:
-    """Write Y = X M for each draw; M is (m, n) of vectors, m a multiple of Q.
+    """Write Y = X M for each network; M is (m, n) of vectors, or of numbers that all share.
 
     start(j) is the vector that sums j begin with, end(j, sums) what is stored of them.
     """
     builder = code.builder
     m, n = shape
+    M = M if shared else code.vectors(M)
     inputs = builder.udiv(m, _int(Q))
+    back = builder.mul(reverse, builder.sub(inputs, _int(1)))
+    step = builder.sub(_int(1), builder.mul(_int(2), reverse))
     done = code.variable(_int(0))
     for count in _SUMS[code.wide]:
         with code.steps(done, n, count) as first:
             places = [builder.add(first, _int(c)) for c in range(count)]
             sums = [code.variable(start(place)) for place in places]
-            with code.rolled(_int(0), inputs) as i:
+            with code.rolled(_int(0), inputs) as turn:
+                i = builder.add(back, builder.mul(turn, step))
                 factors = code.load(X, i)
                 for q in range(Q):
                     mask = [lane - lane % Q + q for lane in range(code.lanes)]
@@ -63,13 +73,17 @@ def _write_product(
                     line = builder.add(builder.mul(i, _int(Q)), _int(q))
                     entries = code.at(M, builder.mul(line, n), first)
                     for c, total in enumerate(sums):
-                        code.accumulate(total, factor, code.load(entries, c))
+                        if shared:
+                            element = code.spread(builder.load(code.at(entries, c)))
+                        else:
+                            element = code.load(entries, c)
+                        code.accumulate(total, factor, element)
             for place, total in zip(places, sums, strict=True):
                 code.store(end(place, builder.load(total)), Y, place)
 
 
 def _write_measure(code: _Code, X: ir.Value, size: ir.Value, Q: int, squares: ir.Value) -> ir.Value:
-    """Write the square norm of X for each draw; return 1 where one is out of range."""
+    """Write the square norm of X for each network; return 1 where one is out of range."""
     builder, L = code.builder, code.lanes // Q
     sums = [code.variable(code.zero) for _ in range(L)]
     for total in sums:
@@ -97,11 +111,20 @@ def _write_measure(code: _Code, X: ir.Value, size: ir.Value, Q: int, squares: ir
 
 
 def _write_for_each(code: _Code, L: ir.Value, write: Callable[[int], ir.Value]) -> None:
-    """Write the code for each number of draws in a vector, and return what that returns."""
+    """Write the code for each number of networks in a vector, and return what that returns."""
     for Q in ENTRIES:
         with code.builder.if_then(code.builder.icmp_unsigned("==", L, _int(code.lanes // Q))):
             code.builder.ret(write(Q))
     code.builder.unreachable()
+
+
+def _write_each_product(
+    code: _Code, L: ir.Value, lanes: ir.Value, write: Callable[[int, bool], ir.Value]
+) -> None:
+    """Write the code for each form of a matrix, of so many lanes."""
+    with code.builder.if_then(code.builder.icmp_unsigned("==", lanes, _int(1))):
+        code.builder.ret(write(1, True))
+    _write_for_each(code, L, lambda Q: write(Q, False))
 
 
 def _write_push_lanes(
@@ -111,7 +134,8 @@ def _write_push_lanes(
     M: ir.Value,
     m: ir.Value,
     n: ir.Value,
-    _lanes: ir.Value,
+    lanes: ir.Value,
+    reverse: ir.Value,
     start: ir.Value,
     _start_size: ir.Value,
     Y: ir.Value,
@@ -119,19 +143,19 @@ def _write_push_lanes(
     squares: ir.Value,
     L: ir.Value,
 ) -> None:
-    """Write Y = start + X M for each draw, and the square norms of X."""
-    X, M, start, Y = (code.vectors(array) for array in (X, M, start, Y))
+    """Write Y = start + X M for each network, and the square norms of X."""
+    X, start, Y = (code.vectors(array) for array in (X, start, Y))
 
-    def write(Q: int) -> ir.Value:
+    def write(Q: int, shared: bool) -> ir.Value:
         outside = _write_measure(code, X, X_size, Q, squares)
         _write_product(
-            *(code, X, M, (m, n), Y, Q),
+            *(code, X, M, (m, n), reverse, Y, Q, shared),
             start=lambda place: code.load(start, place),
             end=lambda place, total: total,
         )
         return outside
 
-    _write_for_each(code, L, write)
+    _write_each_product(code, L, lanes, write)
 
 
 def _write_pull_lanes(
@@ -141,7 +165,8 @@ def _write_pull_lanes(
     M: ir.Value,
     m: ir.Value,
     n: ir.Value,
-    _lanes: ir.Value,
+    lanes: ir.Value,
+    reverse: ir.Value,
     scale: ir.Value,
     _scale_size: ir.Value,
     Y: ir.Value,
@@ -149,24 +174,24 @@ def _write_pull_lanes(
     squares: ir.Value,
     L: ir.Value,
 ) -> None:
-    """Write Y = scale * (X M) for each draw, and the square norms of Y."""
-    X, M, scale, Y = (code.vectors(array) for array in (X, M, scale, Y))
+    """Write Y = scale * (X M) for each network, and the square norms of Y."""
+    X, scale, Y = (code.vectors(array) for array in (X, scale, Y))
 
-    def write(Q: int) -> ir.Value:
+    def write(Q: int, shared: bool) -> ir.Value:
         _write_product(
-            *(code, X, M, (m, n), Y, Q),
+            *(code, X, M, (m, n), reverse, Y, Q, shared),
             start=lambda place: code.zero,
             end=lambda place, total: code.builder.fmul(total, code.load(scale, place)),
         )
         return _write_measure(code, Y, Y_size, Q, squares)
 
-    _write_for_each(code, L, write)
+    _write_each_product(code, L, lanes, write)
 
 
 def _write_lane_squares(
     code: _Code, X: ir.Value, size: ir.Value, squares: ir.Value, L: ir.Value
 ) -> None:
-    """Write the square norm of X for each draw."""
+    """Write the square norm of X for each network."""
     X = code.vectors(X)
     _write_for_each(code, L, lambda Q: _write_measure(code, X, size, Q, squares))
 
@@ -174,7 +199,7 @@ def _write_lane_squares(
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
     def _entries(X: Array, L: int) -> Array:
-        """The entries of L draws (entries, L) of interleaved vectors."""
+        """The entries of L networks (entries, L) of interleaved vectors."""
         Q = BYTES // X.itemsize // L
         return X.reshape(-1, L, Q).swapaxes(1, 2).reshape(-1, L)
 
@@ -184,16 +209,20 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         return int(not ((low <= squares) & (squares <= high)).all())
 
     def _product(M: Array, X: Array, L: int) -> Array:
-        factors = _entries(X, L)[: len(M)].repeat(M.shape[2] // L, axis=1)
-        product: Array = (M * factors[:, None]).sum(axis=0)
+        Q = BYTES // X.itemsize // L
+        product: Array = (M * _entries(X, L)[: len(M)].repeat(Q, axis=1)[:, None]).sum(axis=0)
         return product.ravel()
 
-    def _push_lanes(X: Array, M: Array, start: Array, Y: Array, squares: Array) -> int:
+    def _push_lanes(
+        X: Array, M: Array, reverse: int, start: Array, Y: Array, squares: Array
+    ) -> int:
         product = _product(M, X, squares.size)
         Y[: product.size] = start[: product.size] + product
         return _lane_squares(X, squares)
 
-    def _pull_lanes(X: Array, M: Array, scale: Array, Y: Array, squares: Array) -> int:
+    def _pull_lanes(
+        X: Array, M: Array, reverse: int, scale: Array, Y: Array, squares: Array
+    ) -> int:
         product = _product(M, X, squares.size)
         Y[: product.size] = scale[: product.size] * product
         return _lane_squares(Y, squares)
@@ -202,43 +231,48 @@ else:
 
     @intrinsic
     def _lane_squares(typingctx: Any, X: Any, squares: Any) -> Any:
-        """Set squares (L,) to the square norm of X for each draw; return 1 where one is extreme.
+        """Set squares (L,) to the square norms of networks; return 1 where one is extreme.
 
         What is extreme is out of the range in which a vector may stay as it is. X is 1-D, and holds
-        whole vectors of each draw.
+        whole vectors of each network.
         """
         return _routine(_write_lane_squares, (X, squares), (1, 1), returns=types.int64)
 
     @intrinsic
-    def _push_lanes(typingctx: Any, X: Any, M: Any, start: Any, Y: Any, squares: Any) -> Any:
-        """Set Y = start + X M for each draw, and squares (L,) to the square norms of X.
+    def _push_lanes(
+        typingctx: Any, X: Any, M: Any, reverse: Any, start: Any, Y: Any, squares: Any
+    ) -> Any:
+        """Set Y = start + X M for each network, and squares (L,) to the square norms of X.
 
-        X, start and Y are 1-D, whole vectors of each draw, zero beyond the part in use; M is
-        (entries of X, vectors of Y, L Q), as `_pack_lane` packs it. Y may be `start`, not X.
-        Returns 1 where a square is extreme.
+        X, start and Y are 1-D, whole vectors of each network, zero beyond the part in use; M is
+        (entries of X, vectors of Y, L Q), as `_pack_lane` packs it, or (entries of X, entries of Y,
+        1) for networks that share it. Y may be `start`, not X. Where `reverse` is 1 the rows of M
+        are taken from the last to the first, if Q is 1. Returns 1 where a square is extreme.
         """
-        arrays = (X, M, start, Y, squares)
-        return _routine(_write_push_lanes, arrays, (1, 3, 1, 1, 1), returns=types.int64)
+        arrays = (X, M, reverse, start, Y, squares)
+        return _routine(_write_push_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
-    def _pull_lanes(typingctx: Any, X: Any, M: Any, scale: Any, Y: Any, squares: Any) -> Any:
-        """Set Y = scale * (X M) for each draw, and squares (L,) to the square norms of Y.
+    def _pull_lanes(
+        typingctx: Any, X: Any, M: Any, reverse: Any, scale: Any, Y: Any, squares: Any
+    ) -> Any:
+        """Set Y = scale * (X M) for each network, and squares (L,) to the square norms of Y.
 
         Arguments and result are as those of `_push_lanes`.
         """
-        arrays = (X, M, scale, Y, squares)
-        return _routine(_write_pull_lanes, arrays, (1, 3, 1, 1, 1), returns=types.int64)
+        arrays = (X, M, reverse, scale, Y, squares)
+        return _routine(_write_pull_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
 
 def places(n: int, L: int, lanes: int) -> Integers:
-    """Where the n entries of each of L draws lie, (L, n), in vectors with so many lanes."""
+    """Where the n entries of each of L networks lie, (L, n), in vectors with so many lanes."""
     Q, i = lanes // L, np.arange(n)
     return np.arange(L)[:, None] * Q + i // Q * lanes + i % Q
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> None:
-    """Put a matrix, or its transpose, to the lane of a draw in out, (m, n, L Q)."""
+    """Put a matrix, or its transpose, to the lane of its network in out, (m, n, L Q)."""
     size = out.shape[1] * out.shape[2]
     flat = out.reshape(out.shape[0] * size)
     rows, columns = matrix.shape
@@ -255,14 +289,14 @@ def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> N
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _put_lane(vector: Array, place: Integers, out: Array) -> None:
-    """Copy a vector to the lane of a draw."""
+    """Copy a vector to the lane of its network."""
     for i in range(vector.size):
         out[place[i]] = vector[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _take_lane(source: Array, place: Integers, n: int, out: Array) -> None:
-    """Copy n entries of the lane of a draw to a padded vector."""
+    """Copy n entries of the lane of a network to a padded vector."""
     out[:] = 0.0
     for i in range(n):
         out[i] = source[place[i]]

@@ -1,8 +1,9 @@
-"""Gradient profile of small vanilla RNNs, one trajectory of each draw in a lane of its own.
+"""Gradient profile of vanilla RNNs that share vectors: small ones, or trajectories of one.
 
 The steps, the scales and the bits are those of `vgcore.kernels.rnn`; only how the numbers lie
-differs. A vector there holds entries of one draw, here Q entries of each of L draws. What is rare,
-a state or a gradient that leaves its range, is done lane by lane with functions of that module.
+differs. A vector there holds entries of one network, here Q entries of each of L networks: draws
+with a matrix of their own, or trajectories of one draw. What is rare, a state or a gradient that
+leaves its range, is done lane by lane with functions of that module.
 """
 
 from __future__ import annotations
@@ -55,20 +56,21 @@ _CHUNK = 32
 
 
 class Lanes(NamedTuple):
-    """Scratch for L draws, a lane of Q entries each; V vectors hold their N entries."""
+    """Scratch for L networks, a lane of Q entries each; V vectors hold their N entries."""
 
-    forward: Array  # W^T, as packed by `_pack_lane` (V Q, V, L Q)
+    forward: Array  # W^T: (V Q, V, L Q) as packed by `_pack_lane`, or (N, N, 1) if they share it
     backward: Array  # W, or its transpose for the Jacobian as printed
     input_weights: Array  # W_in^T
+    columns: Integers  # (L or 1, P or more): where the columns of each matrix lie in a row
     bias: Array  # (P L,), and so are the next five
     x: Array
     y: Array
     value: Array
     drive: Array
     start: Array
-    inputs: Array  # (whole vectors of each draw,)
+    inputs: Array  # (whole vectors of each network,)
     rows: Array  # (4, P): what one lane holds
-    place: Integers  # (L, P or more): where the entries of each draw lie
+    place: Integers  # (L, P or more): where the entries of each network lie
     small: Array  # (V L Q,): 1 where the exponent is negative
     exponent: Integers  # (L,), and so are the next four
     least: Array  # square norms of the activity between which a state keeps its exponent
@@ -85,37 +87,44 @@ class Lanes(NamedTuple):
 
 def lanes_side_by_side(
     n: int, dtype: np.dtype[Any], n_draws: int, n_trajectories: int, n_steps: int
-) -> int:
-    """Return how many draws go side by side in lanes, or 0 where rows are faster.
+) -> tuple[int, int]:
+    """Return how many networks share vectors, and how many draws they are; zeros for rows.
 
-    Lanes that are left over cost as much as others: a seventh of them loses what the rest gains.
-    Sums of wider matrices are in another order for every second step of rows.
+    They are trajectories of one draw, or one of each of as many draws. Lanes that are left over
+    cost as much as others: a seventh of them loses what the rest gains.
     """
-    if n_trajectories > 1 or padded(n, dtype) * dtype.itemsize > FEW * BYTES:
-        return 0
-    best, fewest = 0, 7 * n_draws // 6
-    for Q in ENTRIES:
-        L, width = BYTES // (dtype.itemsize * Q), -(-n // Q)
-        used = -(-n_draws // L) * L
-        fits = n * width * BYTES <= _MATRIX_BYTES and n_steps * width * BYTES <= SLOPE_BYTES
-        if fits and used <= fewest:
-            best, fewest = L, used - 1
-    return best
+    lanes = BYTES // dtype.itemsize
+    row = n_steps * BYTES
+
+    def filled(number: int, L: int) -> float:
+        return number / (-(-number // L) * L)
+
+    found = [(filled(n_trajectories, lanes), lanes, 1)] if n * row <= SLOPE_BYTES else []
+    if padded(n, dtype) <= FEW * lanes:  # sums of wider matrices change their order
+        for Q in ENTRIES:
+            L, width = lanes // Q, -(-n // Q)
+            if n * width * BYTES <= _MATRIX_BYTES and width * row <= SLOPE_BYTES:
+                found.append((filled(n_draws, L), L, L))
+    share, L, D = max(found, key=lambda option: option[0], default=(0.0, 0, 0))
+    return (L, D) if 7 * share >= 6 else (0, 0)
 
 
-def new_lanes(L: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtype[Any]) -> Lanes:
-    """Scratch for L draws."""
+def new_lanes(L: int, D: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtype[Any]) -> Lanes:
+    """Scratch for L networks, trajectories of one of D draws each."""
     lanes, P = BYTES // dtype.itemsize, padded(n, dtype)
     Q = lanes // L
     V, m = -(-n // Q), -(-n_inputs // Q) * Q
-    forward, backward = aligned_zeros((2, V * Q, V, lanes), dtype)
+    place = places(padded(max(n, n_inputs), dtype), L, lanes)
+    width = lanes if D > 1 else 1
+    forward, backward = aligned_zeros((2, V * Q, V, width), dtype)
     bias, x, y, value, drive, start = aligned_zeros((6, P * L), dtype)
     exponent, since = np.zeros((2, L), np.int64)
     ignored, least, most = aligned_zeros((3, L), dtype)
     return Lanes(
         forward=forward,
         backward=backward,
-        input_weights=aligned_zeros((m, V, lanes), dtype),
+        input_weights=aligned_zeros((m, V, width), dtype),
+        columns=place if D > 1 else np.arange(place.shape[1])[None],
         bias=bias,
         x=x,
         y=y,
@@ -124,7 +133,7 @@ def new_lanes(L: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtype[Any])
         start=start,
         inputs=aligned_zeros(padded(n_inputs, dtype) * L, dtype),
         rows=aligned_zeros((4, P), dtype),
-        place=places(padded(max(n, n_inputs), dtype), L, lanes),
+        place=place,
         small=aligned_zeros(V * lanes, dtype),
         exponent=exponent,
         least=least,
@@ -236,56 +245,72 @@ def _meet_drives(n: int, lanes: Lanes) -> bool:
     return moved
 
 
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _network(lanes: Lanes, lane: int, draw: int, trajectory: int, shape: Any) -> tuple[int, int]:
+    """Which draw and trajectory a lane is, in arrays of this shape; the last of them repeats."""
+    if len(lanes.columns) > 1:
+        draw += lane
+    else:
+        trajectory += lane
+    return min(draw, shape[0] - 1), min(trajectory, shape[1] - 1)
+
+
 @njit(nogil=True, error_model="numpy", inline="always")
-def _set_drive(network: Network, draw: int, last: int, t: int, lanes: Lanes) -> bool:
+def _set_drive(network: Network, draw: int, trajectory: int, t: int, lanes: Lanes) -> bool:
     """Set the drive of each lane to W_in u_t + b; return whether one is not zero."""
-    L = lanes.exponent.size
-    t = min(t, network.inputs.shape[2] - 1)
-    for lane in range(L):
-        d = min(draw + lane, last, len(network.inputs) - 1)
-        _put_lane(network.inputs[d, 0, t], lanes.place[lane], lanes.inputs)
-    _push_lanes(lanes.inputs, lanes.input_weights, lanes.bias, lanes.drive, lanes.ignored)
+    inputs = network.inputs
+    for lane in range(lanes.exponent.size):
+        d, k = _network(lanes, lane, draw, trajectory, inputs.shape)
+        _put_lane(inputs[d, k, min(t, inputs.shape[2] - 1)], lanes.place[lane], lanes.inputs)
+    _push_lanes(lanes.inputs, lanes.input_weights, 0, lanes.bias, lanes.drive, lanes.ignored)
     return bool(_max_abs(lanes.drive) != 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _place(vectors: Array, draw: int, last: int, place: Integers, target: Array) -> None:
-    """Copy the vector of each draw, (draws or 1, 1, N), to its lane."""
-    for lane in range(len(place)):
-        _put_lane(vectors[min(draw + lane, last, len(vectors) - 1), 0], place[lane], target)
+def _place(vectors: Array, draw: int, trajectory: int, lanes: Lanes, target: Array) -> None:
+    """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its lane."""
+    for lane in range(lanes.exponent.size):
+        d, k = _network(lanes, lane, draw, trajectory, vectors.shape)
+        _put_lane(vectors[d, k], lanes.place[lane], target)
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _forward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
+def _turns(lanes: Lanes) -> int:
+    """1 if rows would take every second sum over so many units from the last to the first."""
+    return int(lanes.rows.shape[1] * lanes.rows.itemsize > FEW * BYTES)
+
+
+@njit(nogil=True, error_model="numpy", inline="always")
+def _forward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> None:
     """Run burn_in + T steps and keep what the backward pass needs, as for rows."""
     n, L = network.bias.shape[1], lanes.exponent.size
     burn_in, n_steps = network.burn_in, lanes.slopes.shape[0]
     x, y, value = lanes.x, lanes.y, lanes.value
-    _place(network.initial_state, draw, last, lanes.place, x)
+    _place(network.initial_state, draw, trajectory, lanes, x)
     for lane in range(L):
         _set_exponent(lanes, lane, 0, n)
     lanes.activity[n_steps] = 0.0
     lanes.activity_exponents[:] = 0.0
-    careful = driven = False
+    careful, driven, turns = False, False, _turns(lanes)
     for t in range(burn_in + n_steps):
         lag = min(burn_in + n_steps - 1 - t, n_steps + 1)
         slope, squares = lanes.slopes[max(t - burn_in, 0)], lanes.activity[lag]
         _activate(network.activation, x[: slope.size], value[: slope.size], slope)
         _clear(lanes, n, value)
         if t == 0 or network.inputs.shape[2] > 1:
-            driven = _set_drive(network, draw, last, t, lanes)
-        start = lanes.drive
-        if careful or _push_lanes(value, lanes.forward, start, y, squares):
+            driven = _set_drive(network, draw, trajectory, t, lanes)
+        turn, start = t % 2 * turns, lanes.drive
+        if careful or _push_lanes(value, lanes.forward, turn, start, y, squares):
             careful = _settle(network, lanes, lag, x, slope, squares)
             if careful and driven:
                 careful = _meet_drives(n, lanes)
                 start = lanes.start
-            _push_lanes(value, lanes.forward, start, y, lanes.ignored)
+            _push_lanes(value, lanes.forward, turn, start, y, lanes.ignored)
         x, y = y, x
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _backward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
+def _backward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> None:
     """Carry the gradients back over T steps, and set norms 4**norm_exponents to ||delta||^2."""
     n, L = network.bias.shape[1], lanes.exponent.size
     n_steps, exponents, since, row = (
@@ -295,15 +320,17 @@ def _backward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
         lanes.rows[0],
     )
     delta, product = lanes.x, lanes.y
-    _place(network.loss_gradient, draw, last, lanes.place, delta)
+    _place(network.loss_gradient, draw, trajectory, lanes, delta)
     exponents[:] = 0
     since[:] = 0
+    turns = _turns(lanes)
     outside = _lane_squares(delta, lanes.norms[0])
     for lag in range(n_steps + 1):
         squares = lanes.norms[lag]
         if lag > 0:
             slope = lanes.slopes[n_steps - lag]
-            outside = _pull_lanes(delta, lanes.backward, slope, product, squares)
+            turn = lag % 2 * turns
+            outside = _pull_lanes(delta, lanes.backward, turn, slope, product, squares)
             delta, product = product, delta
         if outside != 0:
             for lane in range(L):
@@ -319,8 +346,10 @@ def _backward(network: Network, draw: int, last: int, lanes: Lanes) -> None:
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _logs(lanes: Lanes, out_log_norm: Array, out_log_contribution: Array) -> None:
-    """Take the logarithms of gradients and activities, as many lanes as out (draws, T + 1)."""
+def _logs(
+    lanes: Lanes, row: int, step: int, count: int, out_log_norm: Array, out_log_contribution: Array
+) -> None:
+    """Take the logarithms of so many gradients and activities, to rows of out (rows, T + 1)."""
     n_lags = len(lanes.norms)
     for first in range(0, n_lags, _CHUNK):
         stop = min(first + _CHUNK, n_lags)
@@ -333,8 +362,8 @@ def _logs(lanes: Lanes, out_log_norm: Array, out_log_contribution: Array) -> Non
             lanes.norm_exponents[first:stop].reshape(norms.size),
             lanes.activity_exponents[first:stop].reshape(norms.size),
         )
-        _spread(norms, first, out_log_norm)
-        _spread(activities, first, out_log_contribution)
+        _spread(norms, first, row, step, count, out_log_norm)
+        _spread(activities, first, row, step, count, out_log_contribution)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -348,35 +377,39 @@ def _add_exponents(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _spread(logs: Array, first: int, out: Array) -> None:
-    """Set out (draws, lags) from lag `first` on to logs (lags, draws or more)."""
-    n_draws, size = len(out), len(logs)
-    whole = size // 8 * 8
+def _spread(logs: Array, first: int, row: int, step: int, count: int, out: Array) -> None:
+    """Set out[row + step d, first + lag] = logs[lag, d] for d < count."""
+    whole = len(logs) // 8 * 8
     for lag in range(0, whole, 8):
-        _turn(logs, lag, 0, n_draws, out, 0, 1, first + lag)
-    for d in range(n_draws):
-        for lag in range(whole, size):
-            out[d, first + lag] = logs[lag, d]
+        _turn(logs, lag, 0, count, out, row, step, first + lag)
+    for d in range(count):
+        for lag in range(whole, len(logs)):
+            out[row + step * d, first + lag] = logs[lag, d]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 def _profile_lanes(
     network: Network, lanes: Lanes, out_log_norm: Array, out_log_contribution: Array
 ) -> None:
-    """Profiles of one trajectory of several draws: out (draws, T + 1).
+    """Profiles of several draws: out (draws, trajectories, T + 1).
 
-    Lanes that are left over at the end repeat the last draw.
+    Lanes that are left over at the end repeat the last network.
     """
-    n_draws, L = len(out_log_norm), lanes.exponent.size
-    last = n_draws - 1
-    for draw in range(0, n_draws, L):
-        for lane in range(L):
-            d = min(draw + lane, last)
-            _pack_lane(network.W_rec[d], True, lanes.place[lane], lanes.forward)
-            _pack_lane(network.W_rec[d], network.as_printed, lanes.place[lane], lanes.backward)
-            _pack_lane(network.W_in[d], True, lanes.place[lane], lanes.input_weights)
-            _put_lane(network.bias[d], lanes.place[lane], lanes.bias)
-        _forward(network, draw, last, lanes)
-        _backward(network, draw, last, lanes)
-        stop = min(draw + L, n_draws)
-        _logs(lanes, out_log_norm[draw:stop], out_log_contribution[draw:stop])
+    n_draws, K, size = out_log_norm.shape
+    L, D = lanes.exponent.size, len(lanes.columns)
+    bias = network.bias.reshape(n_draws, 1, network.bias.shape[1])
+    out = out_log_norm.reshape(n_draws * K, size)
+    out_c = out_log_contribution.reshape(n_draws * K, size)
+    for draw in range(0, n_draws, D):
+        _place(bias, draw, 0, lanes, lanes.bias)
+        for lane in range(D):
+            d, columns = min(draw + lane, n_draws - 1), lanes.columns[lane]
+            _pack_lane(network.W_rec[d], True, columns, lanes.forward)
+            _pack_lane(network.W_rec[d], network.as_printed, columns, lanes.backward)
+            _pack_lane(network.W_in[d], True, columns, lanes.input_weights)
+        for trajectory in range(0, K, L // D):
+            _forward(network, draw, trajectory, lanes)
+            _backward(network, draw, trajectory, lanes)
+            row, step = draw * K + trajectory, K if D > 1 else 1
+            count = min(D, n_draws - draw) if D > 1 else min(L, K - trajectory)
+            _logs(lanes, row, step, count, out, out_c)
