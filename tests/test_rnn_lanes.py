@@ -56,6 +56,7 @@ def test_lanes_are_used_where_these_tests_say_so():
     assert [chosen(16, single, D)[1] for D in (3, 4, 7, 8, 14)] == [0, 4, 4, 4, 16]
     assert [chosen(16, single, D)[1] for D in (20, 24, 31, 32)] == [4, 4, 16, 16]
     assert [chosen(300, single, 3, K) for K in (13, 14, 17, 28)] == [rows, (16, 1), rows, (16, 1)]
+    assert [chosen(n, single, 3, 16) for n in (362, 363)] == [(16, 1), rows]
     assert [chosen(9, double, 8, K) for K in (1, 7, 8)] == [(8, 8), (8, 8), (8, 1)]
     assert chosen(16, double, 8, n_steps=2**21) == chosen(99, double, 8, 8, 2**21) == rows
 

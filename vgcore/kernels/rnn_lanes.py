@@ -51,6 +51,10 @@ from vgcore.kernels.vectors import (
 # it was measured).
 _MATRIX_BYTES = 3 * 2**13
 
+# One that all share is gone through in narrow panels: beyond half of the second cache (1 MiB) each of
+# its lines is fetched several times.
+_SHARED_BYTES = 2**19
+
 # Logarithms are taken of so many lags of all lanes at a time, which stay in the first cache.
 _CHUNK = 32
 
@@ -95,11 +99,13 @@ def lanes_side_by_side(
     """
     lanes = BYTES // dtype.itemsize
     row = n_steps * BYTES
+    found = []
 
     def filled(number: int, L: int) -> float:
         return number / (-(-number // L) * L)
 
-    found = [(filled(n_trajectories, lanes), lanes, 1)] if n * row <= SLOPE_BYTES else []
+    if n * n * dtype.itemsize <= _SHARED_BYTES and n * row <= SLOPE_BYTES:
+        found.append((filled(n_trajectories, lanes), lanes, 1))
     if padded(n, dtype) <= FEW * lanes:  # sums of wider matrices change their order
         for Q in ENTRIES:
             L, width = lanes // Q, -(-n // Q)
