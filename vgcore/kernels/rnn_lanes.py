@@ -51,8 +51,8 @@ from vgcore.kernels.vectors import (
 # it was measured).
 _MATRIX_BYTES = 3 * 2**13
 
-# One that all share is gone through in narrow panels: beyond half of the second cache (1 MiB) each of
-# its lines is fetched several times.
+# One that all share is gone through in narrow panels: beyond half of the second cache (1 MiB) its
+# lines are fetched several times.
 _SHARED_BYTES = 2**19
 
 # Logarithms are taken of so many lags of all lanes at a time, which stay in the first cache.
