@@ -16,9 +16,10 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_batch
 from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
-from vgcore.kernels.leaky import LeakyRows, _leaky_batch, new_leaky_rows
+from vgcore.kernels.leaky import Leaky, _leaky_batch, new_leaky
 from vgcore.kernels.lstm import _lstm_batch
 from vgcore.kernels.rnn import Network, rows_side_by_side
+from vgcore.kernels.rnn_lanes import lanes_side_by_side
 from vgcore.kernels.vectors import aligned_zeros, padded
 from vgcore.parallel import block, over_draws
 
@@ -141,12 +142,16 @@ def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | No
     n, dtype = cell.n_hidden, cell.dtype
     bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
     shares = np.array([cell.leak, 1.0 - cell.leak], dtype)
-    D, K = 1, 1
+    R, D, lanes = 1, 1, False
     if n_trajectories is not None:
-        D, K, _ = rows_of(LeakyRNN, n, dtype, n_trajectories, n_steps)
+        R, D = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
+        lanes = R > 0
+        if not lanes:
+            D, K, _ = rows_of(LeakyRNN, n, dtype, n_trajectories, n_steps)
+            R = D * K
 
     def scratch() -> list[Any]:
-        return [new_leaky_rows(D, K, n, n_inputs, n_steps, dtype)]
+        return [new_leaky(R, D, lanes, n, n_inputs, n_steps, dtype)]
 
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
     return _leaky_run, parameters, [*_law(cell), shares], scratch, D
@@ -164,7 +169,7 @@ def _leaky_run(
     initial_state: Array,
     loss_gradient: Array,
     burn_in: int,
-    rows: LeakyRows,
+    rows: Leaky,
     *out: Array,
 ) -> None:
     network = Network(

@@ -15,7 +15,7 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import _deep_forward, _deep_jacobian
 from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
-from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_draw
+from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_draws, _place_bias
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
 from vgcore.kernels.rnn import Network, _copy
 from vgcore.kernels.unrolled import Unrolled, _unroll_back, new_unrolled
@@ -177,7 +177,8 @@ class _LeakyWalk(Walk):
             *(W_rec, W_in, bias, code, near_zero, far),
             *(self.inputs[None, None], ends, ends, 0, False),
         )
-        _pack_draw(self.network, 0, 0, rows)
+        _pack_draws(self.network, 0, rows.forward, rows)
+        _place_bias(self.network, 0, rows)
         _copy(state, rows.state)
         rows.exponent[:] = 0
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from numba import njit
 
 from vgcore._typing import Array
-from vgcore.kernels.leaky import LeakyRows, _leaky_forward, _pack_draw
+from vgcore.kernels.leaky import Leaky, _leaky_forward, _pack_draws, _place_bias
 from vgcore.kernels.rnn import Network, _copy
 from vgcore.kernels.vectors import _scale_exact
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _states_lane(
-    network: Network, shares: Array, skipped: int, rows: LeakyRows, out: Array
-) -> None:
+def _states_lane(network: Network, shares: Array, skipped: int, rows: Leaky, out: Array) -> None:
     """Set the rows of out (T, N) to the states after each of T steps that follow `skipped` ones.
 
     Of one draw and trajectory, from its initial state on; the rest of `network` is as in
     `_leaky_batch`, without burn-in.
     """
     n = network.bias.shape[1]
-    _pack_draw(network, 0, 0, rows)
+    _pack_draws(network, 0, rows.forward, rows)
+    _place_bias(network, 0, rows)
     _copy(network.initial_state[0, 0], rows.state)
     rows.exponent[:] = 0
     for t in range(skipped + out.shape[0]):
