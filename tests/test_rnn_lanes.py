@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import profile
+from vgcore import cell_kernels, profile
 from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.rnn_lanes import lanes_side_by_side
 
@@ -40,7 +40,8 @@ def measure(cell, u, x0, v, burn_in=0, **options):
 
 def by_rows(monkeypatch, *arguments, **options):
     with monkeypatch.context() as patch:
-        patch.setattr(profile, "lanes_side_by_side", lambda *sizes: (0, 0))
+        for module in (profile, cell_kernels):
+            patch.setattr(module, "lanes_side_by_side", lambda *sizes: (0, 0))
         return measure(*arguments, **options)
 
 
@@ -53,11 +54,11 @@ def test_lanes_are_used_where_these_tests_say_so():
     rows = 0, 0
     assert [chosen(n, double, 8)[0] for n in (16, 19, 20, 32, 33)] == [8, 8, 2, 2, 0]
     assert [chosen(n, single, 16)[0] for n in (19, 20, 38, 39)] == [16, 4, 4, 0]
-    assert [chosen(16, single, D)[1] for D in (3, 4, 7, 8, 14)] == [0, 4, 4, 4, 16]
-    assert [chosen(16, single, D)[1] for D in (20, 24, 31, 32)] == [4, 4, 16, 16]
+    assert [chosen(16, single, D)[1] for D in (3, 4, 7, 13, 14)] == [0, 4, 4, 0, 16]
+    assert [chosen(16, single, D)[1] for D in (20, 24, 28, 1000)] == [4, 4, 16, 16]
     assert [chosen(300, single, 3, K) for K in (13, 14, 17, 28)] == [rows, (16, 1), rows, (16, 1)]
     assert [chosen(n, single, 3, 16) for n in (362, 363)] == [(16, 1), rows]
-    assert [chosen(9, double, 8, K) for K in (1, 7, 8)] == [(8, 8), (8, 8), (8, 1)]
+    assert [chosen(9, double, 8, K) for K in (1, 6, 7)] == [(8, 8), (8, 8), (8, 1)]
     assert chosen(16, double, 8, n_steps=2**21) == chosen(99, double, 8, 8, 2**21) == rows
 
 
@@ -148,3 +149,28 @@ def test_a_gradient_that_is_exactly_zero_is_so_in_its_lane_alone():
     assert (log_norm[3] == -np.inf).all()
     assert (log_contribution[3] == -np.inf).all()
     assert np.isfinite(log_norm[np.arange(8) != 3, 0, 0]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(7, 20, 1), (7, 20, 3), (30, 5, 2), (70, 2, 19)])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_leaky_units_have_the_bits_of_rows(activation, sizes, dtype, monkeypatch):
+    n, n_draws, K = sizes
+    for gain in (0.01, 1.3, 8.0):
+        cell, u, x0, v = problem(n, n_draws, 60, activation, dtype, gain, K)
+        cell = vg.LeakyRNN(cell.W_rec, cell.W_in, cell.bias, leak=0.6, activation=activation)
+        lanes = measure(cell, u, x0, v, burn_in=4)
+        assert np.array_equal(lanes, by_rows(monkeypatch, cell, u, x0, v, burn_in=4))
+        part = measure(cell, u[:, :1], x0[:, :1], v[:, :1], burn_in=4)
+        assert np.array_equal(part, lanes[:, :, :1])
+
+
+@pytest.mark.jit_off
+@pytest.mark.parametrize(("n_draws", "K"), [(2, 1), (8, 1), (1, 7)])
+@pytest.mark.parametrize("activation", ["tanh", "leaky_relu", "sigmoid"])
+def test_leaky_units_have_the_numbers_of_rows(activation, n_draws, K, monkeypatch):
+    """Those of rows are held to an oracle elsewhere."""
+    cell, u, x0, v = problem(3, n_draws, 12, activation, "float64", 1.2, K)
+    cell = vg.LeakyRNN(cell.W_rec, cell.W_in, cell.bias, leak=0.6, activation=activation)
+    rows = by_rows(monkeypatch, cell, u, x0, v, burn_in=2)
+    np.testing.assert_allclose(measure(cell, u, x0, v, burn_in=2), rows, rtol=1e-11, atol=1e-10)

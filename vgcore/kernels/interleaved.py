@@ -27,7 +27,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree
+from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree, _turn
 
 # Sums in flight, most first: with one entry of x loaded for all of them, the more the better, as
 # long as they stay in registers. On AVX2 each takes two of the sixteen.
@@ -245,7 +245,7 @@ else:
         """Set Y = start + X M for each network, and squares (L,) to the square norms of X.
 
         X, start and Y are 1-D, whole vectors of each network, zero beyond the part in use; M is
-        (entries of X, vectors of Y, L Q), as `_pack_lane` packs it, or (entries of X, entries of Y,
+        (entries of X, vectors of Y, L Q), packed by `_pack_lanes`, or (entries of X, entries of Y,
         1) for networks that share it. Y may be `start`, not X. Where `reverse` is 1 the rows of M
         are taken from the last to the first, if Q is 1. Returns 1 where a square is extreme.
         """
@@ -285,6 +285,40 @@ def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> N
             line = flat[i * size : (i + 1) * size]
             for j in range(columns):
                 line[place[j]] = matrix[i, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Array) -> None:
+    """Put the matrices W (draws, rows, columns) from this draw on, or their transposes, to lanes.
+
+    Those beyond the last draw repeat it. Where a draw has one lane, squares of them are turned in
+    registers: a quarter of the time.
+    """
+    n_draws, rows, m = W.shape
+    D, lanes = len(columns), out.shape[2]
+    if lanes == D and D > 1 and draw + D <= n_draws:
+        flat, lines = W.reshape(n_draws, rows * m), out.reshape(out.shape[0] * out.shape[1], lanes)
+        if transpose:
+            for i in range(rows):
+                _turn(flat, draw, i * m, m, lines, i, out.shape[1], 0)
+        else:
+            _turn(flat, draw, 0, rows * m, lines, 0, 1, 0)
+    else:
+        for d in range(D):
+            _pack_lane(W[min(draw + d, n_draws - 1)], transpose, columns[d], out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+def _spread(
+    logs: Array, begin: int, count: int, first: int, row: int, step: int, out: Array
+) -> None:
+    """Set out[row + step i, first + lag] = logs[lag, begin + i] for i < count, all float64."""
+    whole = len(logs) // 8 * 8
+    for lag in range(0, whole, 8):
+        _turn(logs, lag, begin, count, out, row, step, first + lag)
+    for i in range(count):
+        for lag in range(whole, len(logs)):
+            out[row + step * i, first + lag] = logs[lag, begin + i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)

@@ -19,10 +19,11 @@ from vgcore.kernels.elementary import _log
 from vgcore.kernels.interleaved import (
     ENTRIES,
     _lane_squares,
-    _pack_lane,
+    _pack_lanes,
     _pull_lanes,
     _push_lanes,
     _put_lane,
+    _spread,
     _take_lane,
     places,
 )
@@ -42,7 +43,6 @@ from vgcore.kernels.vectors import (
     _in_range,
     _max_abs,
     _sum_squares,
-    _turn,
     aligned_zeros,
     padded,
 )
@@ -62,7 +62,7 @@ _CHUNK = 32
 class Lanes(NamedTuple):
     """Scratch for L networks, a lane of Q entries each; V vectors hold their N entries."""
 
-    forward: Array  # W^T: (V Q, V, L Q) as packed by `_pack_lane`, or (N, N, 1) if they share it
+    forward: Array  # W^T: (V Q, V, L Q) as packed by `_pack_lanes`, or (N, N, 1) if they share it
     backward: Array  # W, or its transpose for the Jacobian as printed
     input_weights: Array  # W_in^T
     columns: Integers  # (L or 1, P or more): where the columns of each matrix lie in a row
@@ -99,20 +99,20 @@ def lanes_side_by_side(
     """
     lanes = BYTES // dtype.itemsize
     row = n_steps * BYTES
-    found = []
 
-    def filled(number: int, L: int) -> float:
-        return number / (-(-number // L) * L)
+    def fills(number: int, L: int) -> bool:
+        return 7 * number >= 6 * -(-number // L) * L
 
-    if n * n * dtype.itemsize <= _SHARED_BYTES and n * row <= SLOPE_BYTES:
-        found.append((filled(n_trajectories, lanes), lanes, 1))
+    shared = n * n * dtype.itemsize <= _SHARED_BYTES and n * row <= SLOPE_BYTES
+    if shared and fills(n_trajectories, lanes):
+        return lanes, 1
     if padded(n, dtype) <= FEW * lanes:  # sums of wider matrices change their order
         for Q in ENTRIES:
             L, width = lanes // Q, -(-n // Q)
-            if n * width * BYTES <= _MATRIX_BYTES and width * row <= SLOPE_BYTES:
-                found.append((filled(n_draws, L), L, L))
-    share, L, D = max(found, key=lambda option: option[0], default=(0.0, 0, 0))
-    return (L, D) if 7 * share >= 6 else (0, 0)
+            fits = n * width * BYTES <= _MATRIX_BYTES and width * row <= SLOPE_BYTES
+            if fits and fills(n_draws, L):
+                return L, L
+    return 0, 0
 
 
 def new_lanes(L: int, D: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtype[Any]) -> Lanes:
@@ -368,8 +368,8 @@ def _logs(
             lanes.norm_exponents[first:stop].reshape(norms.size),
             lanes.activity_exponents[first:stop].reshape(norms.size),
         )
-        _spread(norms, first, row, step, count, out_log_norm)
-        _spread(activities, first, row, step, count, out_log_contribution)
+        _spread(norms, 0, count, first, row, step, out_log_norm)
+        _spread(activities, 0, count, first, row, step, out_log_contribution)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -380,17 +380,6 @@ def _add_exponents(
     for j in range(norms.size):
         norms[j] = 0.5 * norms[j] + LN2 * norm_exponents[j]
         activities[j] = norms[j] + 0.5 * activities[j] + LN2 * activity_exponents[j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
-def _spread(logs: Array, first: int, row: int, step: int, count: int, out: Array) -> None:
-    """Set out[row + step d, first + lag] = logs[lag, d] for d < count."""
-    whole = len(logs) // 8 * 8
-    for lag in range(0, whole, 8):
-        _turn(logs, lag, 0, count, out, row, step, first + lag)
-    for d in range(count):
-        for lag in range(whole, len(logs)):
-            out[row + step * d, first + lag] = logs[lag, d]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
@@ -408,11 +397,9 @@ def _profile_lanes(
     out_c = out_log_contribution.reshape(n_draws * K, size)
     for draw in range(0, n_draws, D):
         _place(bias, draw, 0, lanes, lanes.bias)
-        for lane in range(D):
-            d, columns = min(draw + lane, n_draws - 1), lanes.columns[lane]
-            _pack_lane(network.W_rec[d], True, columns, lanes.forward)
-            _pack_lane(network.W_rec[d], network.as_printed, columns, lanes.backward)
-            _pack_lane(network.W_in[d], True, columns, lanes.input_weights)
+        _pack_lanes(network.W_rec, True, draw, lanes.columns, lanes.forward)
+        _pack_lanes(network.W_rec, network.as_printed, draw, lanes.columns, lanes.backward)
+        _pack_lanes(network.W_in, True, draw, lanes.columns, lanes.input_weights)
         for trajectory in range(0, K, L // D):
             _forward(network, draw, trajectory, lanes)
             _backward(network, draw, trajectory, lanes)
