@@ -18,6 +18,7 @@ from scipy import stats as scipy_stats
 from vgcore import cli, impacts, replay
 from vgcore.gated import GRU, LSTM
 from vgcore.impacts import depth, generalisation, landscape, memory, pieces, remedies, table
+from vgcore.study import progress
 from vgcore.training import experiments
 
 TINY = {
@@ -305,7 +306,7 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.app(["run", "impacts", "--engine", "dask"])
     assert ended.value.code == 2
-    assert "--engine: found 'dask', but impacts runs here" in capsys.readouterr().err
+    assert "--engine: impacts runs on threads of this process" in capsys.readouterr().err
     cli.app(["run", "impacts-full", "--dry-run", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out) == list(TINY)
     command = ["run", "impacts-full", "--dry-run", "--only", "digits", "--only", "layers"]
@@ -315,7 +316,7 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
     assert "written to reports/impacts-full-digits-layers" in capsys.readouterr().out
     for bad, said in (
         (["impacts", "--only", "layer"], "did you mean 'layers'"),
-        (["atlas", "--only", "layers"], "--only: found 'layers', but atlas has no experiments"),
+        (["atlas", "--only", "layers"], "--only: atlas has no experiments; drop it"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.app(["run", *bad])
@@ -341,6 +342,30 @@ def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(
     assert told[0][0] == len(told[0][1]) == len(depth.NETS)
     assert not told[1][1]  # a whole report needs no pieces
     assert (tmp_path / "results.csv").read_bytes() == (report[0] / "results.csv").read_bytes()
+
+
+def test_a_report_may_wait_and_progress_is_for_programs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(impacts.STUDIES, "impacts", TINY)
+    monkeypatch.setattr(progress, "JSON_SECONDS", 0.0)
+    command = ["run", "impacts", "--only", "layers", "--out", str(tmp_path), "--json"]
+    cli.app([*command, "--no-report", "--json-progress"], standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"out": str(tmp_path), "report": None, "experiments": 1}
+    said = [json.loads(line) for line in told.err.splitlines()]
+    assert [one["jobs_done"] for one in said] == list(range(1, len(depth.NETS) + 1))
+    assert {one["jobs"] for one in said} == {len(depth.NETS)}
+    assert all(one["job"].startswith("layers: ") and one["seconds"] >= 0 for one in said)
+    tables = {file.name: file.read_bytes() for file in tmp_path.glob("*.csv")}
+    assert "results.csv" in tables
+    assert not list(tmp_path.glob("report.*")) + list(tmp_path.glob("figures"))
+    # the report takes up what was measured, and says what the tables say
+    monkeypatch.setattr(pieces, "write_whole", lambda *_: pytest.fail("measured again"))
+    cli.app(command, standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["report"] == str(tmp_path / "report.html")
+    assert not told.err  # --json alone says nothing on the way
+    assert (tmp_path / "report.md").exists()
+    assert tables == {file.name: file.read_bytes() for file in tmp_path.glob("*.csv")}
 
 
 @pytest.mark.parametrize("study", impacts.STUDIES)
