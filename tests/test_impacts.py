@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -435,3 +436,88 @@ def test_equal_size_is_nearest_in_parameters():
 def test_shares_have_exact_intervals():
     assert table.share([False] * 20)[:3] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))
     assert table.share([True] * 20)[:3] == pytest.approx((1, 0.025 ** (1 / 20), 1))
+
+
+COMMITTED = Path(__file__).parents[1] / "reports" / "impacts"
+
+
+def exact(count, n):
+    """Clopper and Pearson (1934) by the quantiles of the beta law."""
+    low = scipy_stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
+    high = scipy_stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
+    return count / n, low, high
+
+
+def student(values):
+    """Mean with Student's interval; none where all are the same."""
+    if np.ptp(values) == 0:
+        return np.mean(values), np.nan, np.nan
+    return (np.mean(values), *scipy_stats.ttest_1samp(values, 0.0).confidence_interval(0.95))
+
+
+def test_the_committed_estimates_are_those_of_their_nets():
+    results, memory, nets = (
+        pd.read_csv(COMMITTED / f"{name}.csv") for name in ("results", "memory", "dependencies")
+    )
+
+    def found(experiment, **wanted):
+        one = results[results.experiment == experiment]
+        for column, entry in wanted.items():
+            one = one[one[column] == entry]
+        assert len(one) == 1, (experiment, wanted)
+        return one[["value", "low", "high"]].to_numpy()[0]
+
+    for name, group in memory.groupby("condition"):
+        same = {"condition": name}
+        quartiles = np.quantile(group.horizon, (0.5, 0.25, 0.75))
+        assert found("prediction", quantity="median horizon", **same) == pytest.approx(quartiles)
+        wanted = student(group.length)
+        for experiment, quantity in (("prediction", "mean delay"), ("capacity", "longest delay")):
+            estimate = found(experiment, quantity=quantity, **same)
+            assert estimate == pytest.approx(wanted, nan_ok=True)
+        learned = results[(results.condition == name) & (results.experiment == "capacity")]
+        for delay in learned.x[learned.quantity == "learned"]:
+            wanted = exact((group.length >= delay).sum(), len(group))
+            share = found("capacity", quantity="learned", x=delay, **same)
+            assert share == pytest.approx(wanted)
+    for (length, remedy), group in nets.groupby(["length", "remedy"]):
+        same = {"condition": remedy, "x": length}
+        times = group.solved_step[group.solved_step >= 0]
+        wanted = exact(len(times), len(group))
+        assert found("dependencies", quantity="solved", **same) == pytest.approx(wanted)
+        if len(times):
+            wanted = np.quantile(times, (0.5, 0.25, 0.75))
+            median = found("dependencies", quantity="updates to solve", **same)
+            assert median == pytest.approx(wanted)
+    solved = nets.assign(solved=nets.solved_step >= 0).groupby(["remedy", "net"]).solved.sum()
+    for better, base in (("SGD-C", "SGD"), ("SGD-CR", "SGD-C")):
+        gained = found("dependencies", condition=f"{better} over {base}")
+        assert gained == pytest.approx(student(solved[better] - solved[base]))
+    everyone = found("prediction", condition="all conditions", quantity="Spearman")
+    wanted = scipy_stats.spearmanr(memory.horizon, memory.length).statistic
+    assert everyone[0] == pytest.approx(wanted)
+
+
+NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?"
+TRIPLE = re.compile(rf"({NUMBER})(%| points)? \[({NUMBER})%?, ({NUMBER})%?\]")
+
+
+def test_every_number_with_an_interval_in_the_committed_report_is_of_a_row_of_its_table():
+    results = pd.read_csv(COMMITTED / "results.csv")
+    experiments = list(dict.fromkeys(results.experiment))
+    sections = (COMMITTED / "report.md").read_text("utf-8").split("\n## ")[1:]
+    assert len(sections) == len(experiments)
+    read = 0
+    for experiment, section in zip(experiments, sections, strict=True):
+        rows = results[results.experiment == experiment]
+        for value, unit, low, high in TRIPLE.findall(section):
+            same = np.ones(len(rows), bool)
+            for text, column in ((value, "value"), (low, "low"), (high, "high")):
+                plain = text.replace(",", "")
+                digits, _, power = plain.partition("e")
+                last = int(power or 0) - len(digits.partition(".")[2])
+                scaled = rows[column] * (100 if unit else 1)
+                same &= (scaled - float(plain)).abs() <= 0.5001 * 10.0**last
+            assert same.any(), (experiment, value, low, high)
+            read += 1
+    assert read > 60
