@@ -152,12 +152,13 @@ OPTIONS = {
     "--shard": ["1/2"],
     "--dry-run": [],
     "--only": ["digits"],
+    "--seed": ["1"],
     "--no-report": [],
     "--json-progress": [],
 }
 REFUSED = {
-    "smoke": {"--only"},
-    "demo": {"--only"},
+    "smoke": {"--only", "--seed"},
+    "demo": {"--only", "--seed"},
     "papers": {"--engine", "--scheduler", "--shard", "--only", "--workers", "--no-report"},
     "impacts": {"--engine", "--scheduler", "--shard"},
     "impacts-full": {"--engine", "--scheduler", "--shard"},

@@ -128,6 +128,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="EXPERIMENT", help="Of impacts: this one alone; may be repeated."),
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of impacts and papers; other studies name it themselves.", min=0),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Progress as JSON lines on standard error.")
@@ -145,14 +149,16 @@ def run(
         if study is not None:
             raise ValueError("--verify takes a folder and no STUDY; drop the one or the other")
         _refuse(
-            {"--out": out, "--workers": workers, **elsewhere, "--dry-run": dry_run, "--only": only,
-             "--no-report": not report, "--json-progress": json_progress},
+            {"--out": out, "--workers": workers, **elsewhere, "--dry-run": dry_run,
+             "--only": only, "--seed": seed is not None, "--no-report": not report,
+             "--json-progress": json_progress},
             "--verify checks a folder and measures nothing",
         )  # fmt: skip
         _verify(verify, as_json)
         return
     if study is None:
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
+    other = [f"seed-{seed}"] if seed else []  # of a folder beside that of the usual seed, 0
     style: Style = "json" if json_progress else "off" if as_json else "auto"
     if study in ("papers", "impacts", "impacts-full"):
         _refuse(elsewhere, f"{study} runs on threads of this process")
@@ -161,13 +167,15 @@ def run(
     if study == "papers":
         _refuse({"--no-report": not report}, "papers measures for its report alone")
         _refuse({"--workers": workers}, "papers has the threads that VGCORE_NUM_THREADS says")
-        _run_papers(out or Path("reports") / "papers", style, dry_run, as_json)
+        folder = out or Path("reports") / "-".join(["papers", *other])
+        _run_papers(folder, seed or 0, style, dry_run, as_json)
         return
     if study in ("impacts", "impacts-full"):
         chosen = list(dict.fromkeys(only or ()))
-        folder = out or Path("reports") / "-".join([study, *chosen])
-        _run_impacts(study, folder, workers, chosen, report, style, dry_run, as_json)
+        folder = out or Path("reports") / "-".join([study, *chosen, *other])
+        _run_impacts(study, folder, seed or 0, workers, chosen, report, style, dry_run, as_json)
         return
+    _refuse({"--seed": seed is not None}, f"the seed of {study} is a key of its file")
     from vgcore import checks
     from vgcore.study import Progress, load_study, run_study
     from vgcore.study.engines import ENGINES, known_shard
@@ -264,7 +272,7 @@ def merge(
         raise typer.Exit(1)
 
 
-def _run_papers(folder: Path, style: Style, dry_run: bool, as_json: bool) -> None:
+def _run_papers(folder: Path, seed: int, style: Style, dry_run: bool, as_json: bool) -> None:
     """Measure the scoreboard; it is small, so it starts anew each time."""
     from vgcore import papers
     from vgcore.study.progress import Jobs
@@ -279,7 +287,7 @@ def _run_papers(folder: Path, style: Style, dry_run: bool, as_json: bool) -> Non
         print(f"{len(rows)} claims, written to {folder}; takes some minutes")
         return
     with Jobs(style) as progress:
-        page = papers.run(folder, tell=progress.tell)
+        page = papers.run(folder, seed=seed, tell=progress.tell)
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "claims": len(papers.CLAIMS)})
     else:
@@ -289,6 +297,7 @@ def _run_papers(folder: Path, style: Style, dry_run: bool, as_json: bool) -> Non
 def _run_impacts(
     study: str,
     folder: Path,
+    seed: int,
     workers: int | None,
     only: Sequence[str],
     report: bool,
@@ -313,8 +322,9 @@ def _run_impacts(
     try:
         with Jobs(style) as progress:
             written = impacts.run(
-                folder, study, n_threads=workers, only=only, report=report, tell=progress.tell
-            )
+                folder, study, seed=seed, n_threads=workers, only=only, report=report,
+                tell=progress.tell,
+            )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list((folder / "pieces").glob("*.parquet")))
         raise KeyboardInterrupt(
