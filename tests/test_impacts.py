@@ -327,6 +327,8 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
 
 def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(report, tmp_path):
     told = []
+    (tmp_path / "memory.csv").write_text("of an earlier report")
+    (tmp_path / "mine.csv").write_text("no table of a report")
     for only in (("layers",), ()):
         jobs = []
         impacts.run(
@@ -338,6 +340,8 @@ def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(
         found = pd.read_csv(tmp_path / "results.csv")
         assert (set(found.experiment) == {"layers"}) == bool(only)
         assert (tmp_path / "figures" / "surface.png").exists() != bool(only)
+        assert (tmp_path / "memory.csv").exists() != bool(only)
+        assert (tmp_path / "mine.csv").exists()
         kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("pieces/*")}
         told.append((len(jobs), kept))
     assert told[0][0] == len(told[0][1]) == len(depth.NETS)

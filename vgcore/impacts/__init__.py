@@ -21,7 +21,7 @@ from vgcore.impacts import depth, generalisation, landscape, memory, page, remed
 from vgcore.impacts.pieces import Experiment, kept
 from vgcore.impacts.table import Impact
 from vgcore.papers.table import seed_of
-from vgcore.study.files import Lock
+from vgcore.study.files import Lock, results_folder
 
 __all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Impact", "run"]
 
@@ -118,7 +118,7 @@ def run(
     OSError
         The folder cannot be written.
     vgcore.errors.StoreError
-        Another run is writing there.
+        Another run is writing there, or no folder can be made.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def run(
     folder = Path(out)
     origin: dict[str, Any] = {**environment.describe()}  # before files change what the checkout is
     pieces = folder / "pieces"
-    pieces.mkdir(parents=True, exist_ok=True)  # before minutes of training
+    results_folder(pieces)  # before minutes of training
     lock = Lock(folder)
     try:
         began = time.process_time()
@@ -168,6 +168,8 @@ def run(
             origin["only"] = list(planned)
         origin.pop("compile_cache")
         tables = page.write_tables(found, nets, folder, origin)
+        for name in EXPERIMENTS.keys() - nets.keys():  # of an earlier report of other experiments
+            (folder / f"{name}.csv").unlink(missing_ok=True)
         if not report:
             return tables[0]
         written = page.write(found, tables, folder, origin)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vgcore.papers import claims, coverage, page
 from vgcore.papers.table import CLAIMS, Claim, seed_of
+from vgcore.study.files import results_folder
 
 __all__ = ["CLAIMS", "Claim", "claims", "run"]
 
@@ -39,8 +40,8 @@ def run(
 
     Raises
     ------
-    OSError
-        The folder cannot be written.
+    OSError, vgcore.errors.StoreError
+        The folder cannot be made or written.
 
     Examples
     --------
@@ -48,7 +49,7 @@ def run(
     >>> papers.run("reports/papers")  # doctest: +SKIP
     PosixPath('reports/papers/report.html')
     """
-    Path(out).mkdir(parents=True, exist_ok=True)  # before minutes of measuring
+    results_folder(Path(out))  # before minutes of measuring
     entries: list[page.Entry] = []
     jobs = len(CLAIMS) + 1
     for one in CLAIMS.values():
