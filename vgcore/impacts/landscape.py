@@ -45,9 +45,10 @@ def landscape(
             "Optimisation landscape",
             "The one-unit net of Pascanu et al. (2013), figure 6, from a start chosen beside its "
             f"wall (w = {START[0]:g}, b = {START[1]:.8g}), at a rate of {RATE:g}, clipped at "
-            f"{CLIP:g} or plain; and temporal order at length {length}, {n_nets} untrained tanh nets of {n_hidden} units a spectral radius: loss on one "
-            "batch after steps of given length down its gradient, and its second derivative in "
-            "that direction; medians over nets, with the middle half in brackets",
+            f"{CLIP:g} or plain; and temporal order at length {length}, {n_nets} "
+            f"untrained tanh nets of {n_hidden} units a spectral radius: loss on one batch after "
+            "steps of given length down its gradient, and its second derivative in that direction; "
+            "medians over nets, with the middle half in brackets",
             table,
             {
                 "surface": surface_figure(_paths(), grid),
