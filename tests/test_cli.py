@@ -117,6 +117,8 @@ def test_env_names_versions_and_processor(tmp_path):
     ("arguments", "code", "text"),
     [
         (["run", "atlass"], 2, "did you mean 'atlas'"),
+        (["run", "imapcts"], 2, "did you mean 'impacts'"),
+        (["studies", "show", "impacts"], 2, "`vgcore run impacts` measures it"),
         (["run", "missing.toml"], 2, "no such file"),
         (["run", "broken.toml"], 2, "line 1"),
         (["run", "typo.toml"], 2, "did you mean 'spectral_radius'"),

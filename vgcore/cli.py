@@ -130,7 +130,7 @@ def run(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of impacts and papers; other studies name it themselves.", min=0),
+        typer.Option(help="Of impacts and papers, 0 by default; a study file has its own.", min=0),
     ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     json_progress: Annotated[
@@ -144,6 +144,8 @@ def run(
     papers: one row a claim of the literature. `run impacts` trains nets, and measures what
     vanishing gradients do to learning; `impacts-full` takes hours.
     """
+    from vgcore.study.config import IMPACTS, WITHOUT_FILE
+
     elsewhere = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
     if verify is not None:
         if study is not None:
@@ -160,9 +162,9 @@ def run(
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
     other = [f"seed-{seed}"] if seed else []  # of a folder beside that of the usual seed, 0
     style: Style = "json" if json_progress else "off" if as_json else "auto"
-    if study in ("papers", "impacts", "impacts-full"):
+    if study in WITHOUT_FILE:
         _refuse(elsewhere, f"{study} runs on threads of this process")
-    if study not in ("impacts", "impacts-full"):
+    if study not in IMPACTS:
         _refuse({"--only": only}, f"{study} has no experiments")
     if study == "papers":
         _refuse({"--no-report": not report}, "papers measures for its report alone")
@@ -170,7 +172,7 @@ def run(
         folder = out or Path("reports") / "-".join(["papers", *other])
         _run_papers(folder, seed or 0, style, dry_run, as_json)
         return
-    if study in ("impacts", "impacts-full"):
+    if study in IMPACTS:
         chosen = list(dict.fromkeys(only or ()))
         folder = out or Path("reports") / "-".join([study, *chosen, *other])
         _run_impacts(study, folder, seed or 0, workers, chosen, report, style, dry_run, as_json)

@@ -18,6 +18,7 @@ import pandas as pd
 from vgcore import checks, environment
 from vgcore.errors import StoreError
 from vgcore.study import Results, load_results, run_study
+from vgcore.study.config import IMPACTS
 from vgcore.study.store import MANIFEST, TABLES, read_listed
 
 TOLERANCE = 1e-6  # relative
@@ -231,7 +232,7 @@ def _measure(
                 "VGCORE_NUM_THREADS says; set that"
             )
         papers.run(out, seed=seed, tell=count)
-    elif kind in ("impacts", "impacts-full") and isinstance(seed, int):
+    elif kind in IMPACTS and isinstance(seed, int):
         from vgcore import impacts
 
         impacts.run(
