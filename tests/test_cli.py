@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import typer
 
 import vgcore as vg
+from vgcore import cli
 
 LONG = """
 name = "long"
@@ -114,6 +117,8 @@ def test_env_names_versions_and_processor(tmp_path):
     ("arguments", "code", "text"),
     [
         (["run", "atlass"], 2, "did you mean 'atlas'"),
+        (["run", "imapcts"], 2, "did you mean 'impacts'"),
+        (["studies", "show", "impacts"], 2, "`vgcore run impacts` measures it"),
         (["run", "missing.toml"], 2, "no such file"),
         (["run", "broken.toml"], 2, "line 1"),
         (["run", "typo.toml"], 2, "did you mean 'spectral_radius'"),
@@ -122,9 +127,16 @@ def test_env_names_versions_and_processor(tmp_path):
         (["run"], 2, "STUDY"),
         (["selftest", "--only", "elementry"], 2, "did you mean 'elementary functions'"),
         (["selftest", "--seed", "-1"], 2, "seed"),
+        (["run", "smoke", "--engine", "threads", "--dry-run"], 2, "valid: dask, local, process"),
+        (["run", "smoke", "--scheduler", "tcp://a:1", "--workers", "2"], 2, "workers of its own"),
+        (["replay", "a", "--against", "b", "--workers", "2"], 2, "--workers: --against measures"),
+        (["bench", "--from", "run.json", "--only", "a"], 2, "--only: --from shows a run"),
+        (["bench", "--full", "--size", "smoke"], 2, "--size: --full is a size"),
         (["report", "nowhere"], 1, "no such folder"),
         (["report", "."], 1, "manifest.json"),
         (["run", "smoke", "--out", "broken.toml"], 1, "broken.toml"),
+        (["run", "impacts", "--out", "broken.toml"], 1, "no folder can be made there"),
+        (["run", "papers", "--out", "broken.toml"], 1, "no folder can be made there"),
     ],
 )
 def test_faults_are_one_clear_message_and_an_exit_code(tmp_path, arguments, code, text):
@@ -133,6 +145,67 @@ def test_faults_are_one_clear_message_and_an_exit_code(tmp_path, arguments, code
         'name = "typo"\n[[slice]]\nname = "a"\n[slice.grid]\nspectral_raduis = [0.9]\n'
     )
     assert text in vgcore(*arguments, cwd=tmp_path, code=code)
+
+
+# What `vgcore run STUDY` does with each of its options; `--verify DIR` stands for a study here.
+OPTIONS = {
+    "--out": ["there"],
+    "--workers": ["2"],
+    "--engine": ["process"],
+    "--scheduler": ["tcp://a:1"],
+    "--shard": ["1/2"],
+    "--dry-run": [],
+    "--only": ["digits"],
+    "--seed": ["1"],
+    "--no-report": [],
+    "--json-progress": [],
+}
+REFUSED = {
+    "smoke": {"--only", "--seed"},
+    "demo": {"--only", "--seed"},
+    "papers": {"--engine", "--scheduler", "--shard", "--only", "--workers", "--no-report"},
+    "impacts": {"--engine", "--scheduler", "--shard"},
+    "impacts-full": {"--engine", "--scheduler", "--shard"},
+    "--verify=there": set(OPTIONS),
+}
+
+
+def test_every_option_of_run_is_thought_of():
+    known = {name for one in typer.main.get_command(cli.app).commands["run"].params
+             for name in (*one.opts, *one.secondary_opts)}  # fmt: skip
+    assert known == {*OPTIONS, "study", "--report", "--verify", "--json"}
+
+
+@pytest.mark.parametrize("study", REFUSED)
+def test_no_option_is_passed_over_in_silence(study, monkeypatch, capsys):
+    used = []
+
+    def measured(*arguments, progress, **options):
+        used.append((arguments, progress._style, options))
+        return SimpleNamespace(complete=True)
+
+    monkeypatch.setattr("vgcore.study.run_study", measured)
+    monkeypatch.setattr("vgcore.study.measure.flops_per_second", lambda: 1e9)
+    for name in ("_run_papers", "_run_impacts", "_verify", "_print_estimate", "_write_report"):
+        monkeypatch.setattr(cli, name, lambda *given, name=name: used.append((name, given)))
+    monkeypatch.setattr(cli, "_print_outcome", lambda *_: None)
+
+    def run(*options):
+        used.clear()
+        cli.app(["run", study, *options], standalone_mode=False)
+        return str(used)
+
+    plain = run()
+    assert plain != "[]"
+    for option, value in OPTIONS.items():
+        if option not in REFUSED[study]:
+            assert run(option, *value) != plain
+            continue
+        with pytest.raises(SystemExit) as ended:
+            run(option, *value)
+        assert ended.value.code == 2
+        assert not used
+        assert f"error: {option}: " in capsys.readouterr().err
 
 
 def test_another_studys_folder_is_refused_and_left_alone(smoke, tmp_path):

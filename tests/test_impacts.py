@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from scipy import stats as scipy_stats
 from vgcore import cli, impacts, replay
 from vgcore.gated import GRU, LSTM
 from vgcore.impacts import depth, generalisation, landscape, memory, pieces, remedies, table
+from vgcore.study import progress
 from vgcore.training import experiments
 
 TINY = {
@@ -305,7 +307,7 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.app(["run", "impacts", "--engine", "dask"])
     assert ended.value.code == 2
-    assert "--engine: found 'dask', but impacts runs here" in capsys.readouterr().err
+    assert "--engine: impacts runs on threads of this process" in capsys.readouterr().err
     cli.app(["run", "impacts-full", "--dry-run", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out) == list(TINY)
     command = ["run", "impacts-full", "--dry-run", "--only", "digits", "--only", "layers"]
@@ -315,7 +317,7 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
     assert "written to reports/impacts-full-digits-layers" in capsys.readouterr().out
     for bad, said in (
         (["impacts", "--only", "layer"], "did you mean 'layers'"),
-        (["atlas", "--only", "layers"], "--only: found 'layers', but atlas has no experiments"),
+        (["atlas", "--only", "layers"], "--only: atlas has no experiments; drop it"),
     ):
         with pytest.raises(SystemExit) as ended:
             cli.app(["run", *bad])
@@ -325,6 +327,8 @@ def test_the_command_refuses_what_it_would_pass_over(capsys):
 
 def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(report, tmp_path):
     told = []
+    (tmp_path / "memory.csv").write_text("of an earlier report")
+    (tmp_path / "mine.csv").write_text("no table of a report")
     for only in (("layers",), ()):
         jobs = []
         impacts.run(
@@ -336,11 +340,37 @@ def test_some_experiments_have_a_report_of_their_own_and_are_not_measured_again(
         found = pd.read_csv(tmp_path / "results.csv")
         assert (set(found.experiment) == {"layers"}) == bool(only)
         assert (tmp_path / "figures" / "surface.png").exists() != bool(only)
+        assert (tmp_path / "memory.csv").exists() != bool(only)
+        assert (tmp_path / "mine.csv").exists()
         kept = {file.name: file.stat().st_mtime_ns for file in tmp_path.glob("pieces/*")}
         told.append((len(jobs), kept))
     assert told[0][0] == len(told[0][1]) == len(depth.NETS)
     assert not told[1][1]  # a whole report needs no pieces
     assert (tmp_path / "results.csv").read_bytes() == (report[0] / "results.csv").read_bytes()
+
+
+def test_a_report_may_wait_and_progress_is_for_programs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(impacts.STUDIES, "impacts", TINY)
+    monkeypatch.setattr(progress, "JSON_SECONDS", 0.0)
+    command = ["run", "impacts", "--only", "layers", "--out", str(tmp_path), "--json"]
+    cli.app([*command, "--no-report", "--json-progress"], standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out) == {"out": str(tmp_path), "report": None, "experiments": 1}
+    said = [json.loads(line) for line in told.err.splitlines()]
+    assert [one["jobs_done"] for one in said] == list(range(1, len(depth.NETS) + 1))
+    assert {one["jobs"] for one in said} == {len(depth.NETS)}
+    assert all(one["job"].startswith("layers: ") and one["seconds"] >= 0 for one in said)
+    tables = {file.name: file.read_bytes() for file in tmp_path.glob("*.csv")}
+    assert "results.csv" in tables
+    assert not list(tmp_path.glob("report.*")) + list(tmp_path.glob("figures"))
+    # the report takes up what was measured, and says what the tables say
+    monkeypatch.setattr(pieces, "write_whole", lambda *_: pytest.fail("measured again"))
+    cli.app(command, standalone_mode=False)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["report"] == str(tmp_path / "report.html")
+    assert not told.err  # --json alone says nothing on the way
+    assert (tmp_path / "report.md").exists()
+    assert tables == {file.name: file.read_bytes() for file in tmp_path.glob("*.csv")}
 
 
 @pytest.mark.parametrize("study", impacts.STUDIES)
@@ -410,3 +440,88 @@ def test_equal_size_is_nearest_in_parameters():
 def test_shares_have_exact_intervals():
     assert table.share([False] * 20)[:3] == pytest.approx((0, 0, 1 - 0.025 ** (1 / 20)))
     assert table.share([True] * 20)[:3] == pytest.approx((1, 0.025 ** (1 / 20), 1))
+
+
+COMMITTED = Path(__file__).parents[1] / "reports" / "impacts"
+
+
+def exact(count, n):
+    """Clopper and Pearson (1934) by the quantiles of the beta law."""
+    low = scipy_stats.beta.ppf(0.025, count, n - count + 1) if count else 0.0
+    high = scipy_stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1.0
+    return count / n, low, high
+
+
+def student(values):
+    """Mean with Student's interval; none where all are the same."""
+    if np.ptp(values) == 0:
+        return np.mean(values), np.nan, np.nan
+    return (np.mean(values), *scipy_stats.ttest_1samp(values, 0.0).confidence_interval(0.95))
+
+
+def test_the_committed_estimates_are_those_of_their_nets():
+    results, memory, nets = (
+        pd.read_csv(COMMITTED / f"{name}.csv") for name in ("results", "memory", "dependencies")
+    )
+
+    def found(experiment, **wanted):
+        one = results[results.experiment == experiment]
+        for column, entry in wanted.items():
+            one = one[one[column] == entry]
+        assert len(one) == 1, (experiment, wanted)
+        return one[["value", "low", "high"]].to_numpy()[0]
+
+    for name, group in memory.groupby("condition"):
+        same = {"condition": name}
+        quartiles = np.quantile(group.horizon, (0.5, 0.25, 0.75))
+        assert found("prediction", quantity="median horizon", **same) == pytest.approx(quartiles)
+        wanted = student(group.length)
+        for experiment, quantity in (("prediction", "mean delay"), ("capacity", "longest delay")):
+            estimate = found(experiment, quantity=quantity, **same)
+            assert estimate == pytest.approx(wanted, nan_ok=True)
+        learned = results[(results.condition == name) & (results.experiment == "capacity")]
+        for delay in learned.x[learned.quantity == "learned"]:
+            wanted = exact((group.length >= delay).sum(), len(group))
+            share = found("capacity", quantity="learned", x=delay, **same)
+            assert share == pytest.approx(wanted)
+    for (length, remedy), group in nets.groupby(["length", "remedy"]):
+        same = {"condition": remedy, "x": length}
+        times = group.solved_step[group.solved_step >= 0]
+        wanted = exact(len(times), len(group))
+        assert found("dependencies", quantity="solved", **same) == pytest.approx(wanted)
+        if len(times):
+            wanted = np.quantile(times, (0.5, 0.25, 0.75))
+            median = found("dependencies", quantity="updates to solve", **same)
+            assert median == pytest.approx(wanted)
+    solved = nets.assign(solved=nets.solved_step >= 0).groupby(["remedy", "net"]).solved.sum()
+    for better, base in (("SGD-C", "SGD"), ("SGD-CR", "SGD-C")):
+        gained = found("dependencies", condition=f"{better} over {base}")
+        assert gained == pytest.approx(student(solved[better] - solved[base]))
+    everyone = found("prediction", condition="all conditions", quantity="Spearman")
+    wanted = scipy_stats.spearmanr(memory.horizon, memory.length).statistic
+    assert everyone[0] == pytest.approx(wanted)
+
+
+NUMBER = r"[+-]?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?"
+TRIPLE = re.compile(rf"({NUMBER})(%| points)? \[({NUMBER})%?, ({NUMBER})%?\]")
+
+
+def test_every_number_with_an_interval_in_the_committed_report_is_of_a_row_of_its_table():
+    results = pd.read_csv(COMMITTED / "results.csv")
+    experiments = list(dict.fromkeys(results.experiment))
+    sections = (COMMITTED / "report.md").read_text("utf-8").split("\n## ")[1:]
+    assert len(sections) == len(experiments)
+    read = 0
+    for experiment, section in zip(experiments, sections, strict=True):
+        rows = results[results.experiment == experiment]
+        for value, unit, low, high in TRIPLE.findall(section):
+            same = np.ones(len(rows), bool)
+            for text, column in ((value, "value"), (low, "low"), (high, "high")):
+                plain = text.replace(",", "")
+                digits, _, power = plain.partition("e")
+                last = int(power or 0) - len(digits.partition(".")[2])
+                scaled = rows[column] * (100 if unit else 1)
+                same &= (scaled - float(plain)).abs() <= 0.5001 * 10.0**last
+            assert same.any(), (experiment, value, low, high)
+            read += 1
+    assert read > 60

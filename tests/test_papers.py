@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from vgcore import papers
+from vgcore import cli, papers
 from vgcore.papers import coverage, page
 from vgcore.papers.table import CLAIMS, bootstrap, exact, seed_of, verdict, violations
 from vgcore.profile import GradientProfile
 from vgcore.stats import Estimate, mean
+from vgcore.study import progress
 
 CHEAP = ["bengio-latching", "le-irnn", "zucchet-growth"]
 
@@ -65,7 +66,7 @@ def scoreboard(tmp_path, monkeypatch):
     monkeypatch.setattr(papers, "CLAIMS", {name: CLAIMS[name] for name in CHEAP[1:]})
     monkeypatch.setattr(coverage, "CASES", coverage.CASES[:2])
     lines = []
-    papers.run(tmp_path, seed=3, tell=lines.append)
+    papers.run(tmp_path, seed=3, tell=lambda *told: lines.append(told))
     return tmp_path, lines
 
 
@@ -75,13 +76,24 @@ def test_the_report_holds_the_numbers_that_were_measured(scoreboard):
     assert list(summary.index) == CHEAP[1:]
     found = CLAIMS["zucchet-growth"].measure(seed_of("zucchet-growth", 3))
     assert summary.loc["zucchet-growth", "measured"] == pytest.approx(found.measured.value)
-    assert len(lines) == 2
+    assert [(done, jobs) for done, jobs, _ in lines] == [(1, 3), (2, 3), (3, 3)]
+    assert lines[0][2].endswith(", reproduced")
     for text in ((folder / "report.html").read_text(), (folder / "report.md").read_text()):
         assert f"{found.measured.value:.4g}" in text
         assert "2 reproduced" in text.replace('<span class="good">', "")
     assert not re.search(r"(src|href)=.http", (folder / "report.html").read_text())
     assert json.loads((folder / "manifest.json").read_text())["seed"] == 3
     assert len(pd.read_csv(folder / "coverage.csv")) == 2
+
+
+def test_a_program_is_told_how_far_the_scoreboard_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(papers, "CLAIMS", {CHEAP[1]: CLAIMS[CHEAP[1]]})
+    monkeypatch.setattr(coverage, "CASES", coverage.CASES[:1])
+    monkeypatch.setattr(progress, "JSON_SECONDS", 0.0)
+    cli.app(["run", "papers", "--out", str(tmp_path), "--json-progress"], standalone_mode=False)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["jobs_done"], one["jobs"]) for one in told] == [(1, 2), (2, 2)]
+    assert told[0]["job"].startswith(f"{CHEAP[1]}: ")
 
 
 def test_a_claim_that_fails_stays_with_its_reason(tmp_path):

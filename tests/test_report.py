@@ -16,13 +16,24 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from vgcore import stats
-from vgcore.report import _conditions, _parts, cite, detail, text, words, write_report
-from vgcore.study.config import Study
-from vgcore.study.plan import conditions_table, slices_table
+from vgcore import report, stats
+from vgcore.report import cite, detail, text, words, write_report
+from vgcore.report.part import Part
+from vgcore.study.config import Condition, Study
+from vgcore.study.plan import conditions, conditions_table, slices_table
 
 TWINS = {"xavier_normal": "gaussian", "lecun_normal": "gaussian", "xavier_uniform": "uniform"}
 BONUS = {"gaussian": 0.0, "uniform": 0.002, "orthogonal": 0.02, "identity": 0.05, "sparse": -0.06}
+
+
+def planned(study: Study) -> dict[int, Condition]:
+    """The condition of each number."""
+    return {one.index: one.condition for one in conditions(study)}
+
+
+def parts_of(results: Any, summary: pd.DataFrame) -> list[Part]:
+    """What a report says of each slice of a study."""
+    return report._parts(results, summary, planned(results.study))
 
 
 def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None = None) -> Any:
@@ -259,7 +270,7 @@ def test_equal_initializers_are_merged_and_named(written: Any) -> None:
 def answers(results: Any) -> str:
     """All sentences of a report, without its figures."""
     summary = stats.summarise(results.conditions, results.draws, eps=results.study.measure.eps)
-    parts = _parts(results, summary)
+    parts = parts_of(results, summary)
     said = [sentence for _, sentences in text.answer(parts) for sentence in sentences]
     return " ".join(said + [s for p in parts for s in [*text.details(p), text.compare_rates(p)]])
 
@@ -359,6 +370,14 @@ def test_a_hostile_series_name_cannot_break_a_figure(tmp_path: Any) -> None:
     results.conditions["init"] = results.conditions["init"].replace("sparse", name)
     path = write_report(results, tmp_path)
     assert "<b>" not in path.read_text("utf-8")
+
+
+def test_a_report_plans_its_study_once(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, asked = simulate(one_condition()), []
+    whole = report.conditions
+    monkeypatch.setattr(report, "conditions", lambda study: asked.append(study) or whole(study))
+    write_report(results, tmp_path)
+    assert asked == [results.study]
 
 
 def test_report_of_one_condition(tmp_path: Any) -> None:
@@ -489,7 +508,7 @@ def test_averages_of_a_few_draws_are_called_so(tmp_path: Path) -> None:
     results = simulate(one_condition())
     results.draws["log_norm_end"] = -1.0 + 0.1 * results.draws["rate"]
     last = results.draws.groupby("condition")["log_norm_end"]
-    table = detail.averages(results.draws, _conditions(results.study))
+    table = detail.averages(results.draws, planned(results.study))
     wanted = np.log(np.mean(np.exp(results.draws["log_norm_end"])))
     assert table["annealed"].iloc[0] == pytest.approx(wanted)
     assert table["quenched"].iloc[0] == pytest.approx(last.mean().iloc[0])
@@ -502,7 +521,7 @@ def test_averages_of_a_few_draws_are_called_so(tmp_path: Path) -> None:
 
 
 def test_norms_lag_by_lag_are_those_of_the_profiles(written: Any) -> None:
-    part = _parts(written.results, written.summary)[0]
+    part = parts_of(written.results, written.summary)[0]
     bands = stats.profile_bands(written.results.profiles)
     listed = detail.lag_rows(part, bands)
     head, lines = detail.lag_table(part, listed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from test_report import simulate, small_study
+from test_report import parts_of, simulate, small_study
 from test_report_league import part_and_draws
 
 from vgcore import stats
-from vgcore.report import _parts, league
+from vgcore.report import league
 from vgcore.report.verdict import onset, regimes, verdict
 
 
@@ -86,7 +86,7 @@ def test_what_stops_the_exploding_is_named(exploding):
 
 def test_the_side_that_vanishes_turns_with_the_sign():
     usual, opposite = (
-        onset(_parts(results, stats.summarise(results.conditions, results.draws, eps=1e-3)))
+        onset(parts_of(results, stats.summarise(results.conditions, results.draws, eps=1e-3)))
         for results in (simulate(small_study()), simulate(small_study(), sign=-1.0))
     )
     assert "gradients shrink below spectral radius" in usual
@@ -97,7 +97,7 @@ def test_the_onset_is_told_by_the_slice_with_most_radii():
     few = {"name": "few", "grid": {"spectral_radius": [0.6, 1.4], "init": ["orthogonal"]}}
     many = {"name": "many", "grid": {"spectral_radius": [0.6, 0.9, 1.1, 1.4]}}
     results = simulate(small_study(slice=[few, many]))
-    parts = _parts(results, stats.summarise(results.conditions, results.draws, eps=1e-3))
+    parts = parts_of(results, stats.summarise(results.conditions, results.draws, eps=1e-3))
     assert onset(parts).startswith("With gaussian gradients shrink")
     assert onset(parts[:1]).startswith("With orthogonal gradients shrink")
 

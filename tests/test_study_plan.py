@@ -170,6 +170,20 @@ def test_full_atlas_is_the_atlas_with_ten_times_the_draws():
     assert [10 * c.n_draws for c in small] == [c.n_draws for c in full]
 
 
+@pytest.mark.parametrize("name", ["smoke", "atlas"])
+def test_shares_of_a_study_add_up_to_it(name):
+    study = load_study(name)
+    whole, parts = estimate(study), [estimate(study, (i, 3)) for i in (1, 2, 3)]
+    planned = conditions(study)
+    assert whole.n_draws == sum(c.n_draws for c in planned)
+    for quantity in ("n_draws", "n_chunks", "n_bytes", "flop", "most_draws"):
+        total = sum(getattr(one, quantity) for one in parts)
+        assert total == pytest.approx(getattr(whole, quantity), rel=1e-12)
+    assert max(one.longest_flop for one in parts) == whole.longest_flop
+    assert max(one.n_conditions for one in parts) <= whole.n_conditions == len(planned)
+    assert estimate(study, (1000, 1000)).n_draws == 0
+
+
 def test_estimated_time_shrinks_with_workers_down_to_the_longest_chunk():
     planned = estimate(load_study("atlas"))
     assert planned.seconds(1e10, 2) == pytest.approx(planned.seconds(1e10, 1) / 2)

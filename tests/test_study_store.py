@@ -391,6 +391,7 @@ def test_two_runs_into_one_folder_are_refused(folder):
         ("{", "damaged: not JSON"),
         ("[]", "not the manifest of a vgcore study"),
         ('{"name": "web app"}', "not the manifest of a vgcore study"),
+        ('{"run": "papers"}', "vgcore study; it is of `vgcore run papers`, which writes its own"),
         ('{"study_digest": 1, "schema_version": "1"}', "schema_version is '1'"),
         ('{"study_digest": "1", "schema_version": 1}', "damaged: study is None"),
         ("[" * 100_000, "damaged: not JSON"),

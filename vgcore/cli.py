@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vgcore.replay import Replay
     from vgcore.selftest import Row
     from vgcore.study.plan import Estimate
+    from vgcore.study.progress import Style
     from vgcore.study.store import Results
 
 
@@ -127,6 +128,10 @@ def run(
         list[str] | None,
         typer.Option(metavar="EXPERIMENT", help="Of impacts: this one alone; may be repeated."),
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of impacts and papers, 0 by default; a study file has its own.", min=0),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write the report at the end.")] = True,
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Progress as JSON lines on standard error.")
@@ -139,59 +144,83 @@ def run(
     papers: one row a claim of the literature. `run impacts` trains nets, and measures what
     vanishing gradients do to learning; `impacts-full` takes hours.
     """
+    from vgcore.study.config import IMPACTS, WITHOUT_FILE
+
+    elsewhere = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
     if verify is not None:
         if study is not None:
             raise ValueError("--verify takes a folder and no STUDY; drop the one or the other")
+        _refuse(
+            {"--out": out, "--workers": workers, **elsewhere, "--dry-run": dry_run,
+             "--only": only, "--seed": seed is not None, "--no-report": not report,
+             "--json-progress": json_progress},
+            "--verify checks a folder and measures nothing",
+        )  # fmt: skip
         _verify(verify, as_json)
         return
     if study is None:
         raise ValueError("missing argument STUDY; `vgcore studies` lists those that ship")
-    if study in ("papers", "impacts", "impacts-full"):
-        choices = {"--engine": engine, "--scheduler": scheduler, "--shard": shard}
-        for option, given in choices.items():
-            if given is not None:
-                raise ValueError(f"{option}: found {given!r}, but {study} runs here; drop it")
-    if only and study not in ("impacts", "impacts-full"):
-        raise ValueError(f"--only: found {only[0]!r}, but {study} has no experiments; drop it")
+    other = [f"seed-{seed}"] if seed else []  # of a folder beside that of the usual seed, 0
+    style: Style = "json" if json_progress else "off" if as_json else "auto"
+    if study in WITHOUT_FILE:
+        _refuse(elsewhere, f"{study} runs on threads of this process")
+    if study not in IMPACTS:
+        _refuse({"--only": only}, f"{study} has no experiments")
     if study == "papers":
-        _run_papers(out or Path("reports") / "papers", dry_run, as_json)
+        _refuse({"--no-report": not report}, "papers measures for its report alone")
+        _refuse({"--workers": workers}, "papers has the threads that VGCORE_NUM_THREADS says")
+        folder = out or Path("reports") / "-".join(["papers", *other])
+        _run_papers(folder, seed or 0, style, dry_run, as_json)
         return
-    if study in ("impacts", "impacts-full"):
+    if study in IMPACTS:
         chosen = list(dict.fromkeys(only or ()))
-        folder = out or Path("reports") / "-".join([study, *chosen])
-        _run_impacts(study, folder, workers, chosen, dry_run, as_json)
+        folder = out or Path("reports") / "-".join([study, *chosen, *other])
+        _run_impacts(study, folder, seed or 0, workers, chosen, report, style, dry_run, as_json)
         return
+    _refuse({"--seed": seed is not None}, f"the seed of {study} is a key of its file")
+    from vgcore import checks
     from vgcore.study import Progress, load_study, run_study
-    from vgcore.study.engines import parse_shard
+    from vgcore.study.engines import ENGINES, known_shard
     from vgcore.study.plan import estimate
 
+    engine = checks.choice("--engine", engine or ("dask" if scheduler else "local"), ENGINES)
+    if scheduler is not None:
+        if engine != "dask":
+            raise ValueError(f"--scheduler: found with --engine {engine}, expected dask")
+        _refuse({"--workers": workers}, f"the cluster at {scheduler} has workers of its own")
     loaded = load_study(study)
-    name = loaded.name
-    if shard is not None:
-        name += "-{}-of-{}".format(*parse_shard(shard))
+    name, part = loaded.name, known_shard(loaded, shard)
+    if part is not None:
+        name += "-{}-of-{}".format(*part)
     folder = out or Path("reports") / name
     if dry_run:
         from vgcore.study.measure import flops_per_second
 
-        planned = estimate(loaded)
+        planned = estimate(loaded, part)
         _note("measuring the speed of a core, for which kernels may be compiled")
         seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
-    progress = Progress("json" if json_progress else "off" if as_json else "auto")
     results = run_study(
         loaded,
         folder,
-        engine=engine or ("local" if scheduler is None else "dask"),
+        engine=engine,
         n_workers=workers,
         scheduler=scheduler,
-        shard=shard,
-        progress=progress,
+        shard=part,
+        progress=Progress(style),
     )
     page = None
     if report and results.complete:
         page = _write_report(results, folder)
     _print_outcome(folder, page, results, as_json)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Refuse the options that were given: none is passed over in silence."""
+    given = [name for name, value in options.items() if value not in (None, False, [])]
+    if given:
+        raise ValueError(f"{', '.join(given)}: {why}; drop it")
 
 
 def _verify(folder: Path, as_json: bool) -> None:
@@ -245,9 +274,10 @@ def merge(
         raise typer.Exit(1)
 
 
-def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
+def _run_papers(folder: Path, seed: int, style: Style, dry_run: bool, as_json: bool) -> None:
     """Measure the scoreboard; it is small, so it starts anew each time."""
     from vgcore import papers
+    from vgcore.study.progress import Jobs
 
     if dry_run:
         rows = [{"claim": one.name, "paper": one.paper} for one in papers.CLAIMS.values()]
@@ -258,7 +288,8 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
             print(f"{row['claim']:<24} {row['paper']}")
         print(f"{len(rows)} claims, written to {folder}; takes some minutes")
         return
-    page = papers.run(folder, tell=lambda line: print(line, file=sys.stderr, flush=True))
+    with Jobs(style) as progress:
+        page = papers.run(folder, seed=seed, tell=progress.tell)
     if as_json:
         _print_json({"out": str(folder), "report": str(page), "claims": len(papers.CLAIMS)})
     else:
@@ -268,8 +299,11 @@ def _run_papers(folder: Path, dry_run: bool, as_json: bool) -> None:
 def _run_impacts(
     study: str,
     folder: Path,
+    seed: int,
     workers: int | None,
     only: Sequence[str],
+    report: bool,
+    style: Style,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -288,17 +322,21 @@ def _run_impacts(
         print(json.dumps(names) if as_json else "\n".join(lines))
         return
     try:
-        with Jobs(silent=as_json) as progress:
-            page = impacts.run(folder, study, n_threads=workers, only=only, tell=progress.tell)
+        with Jobs(style) as progress:
+            written = impacts.run(
+                folder, study, seed=seed, n_threads=workers, only=only, report=report,
+                tell=progress.tell,
+            )  # fmt: skip
     except KeyboardInterrupt:
         kept = len(list((folder / "pieces").glob("*.parquet")))
         raise KeyboardInterrupt(
             f"interrupted: {kept} jobs are kept in {folder}; the same command goes on from there"
         ) from None
     if as_json:
-        _print_json({"out": str(folder), "report": str(page), "experiments": len(names)})
+        page = str(written) if report else None
+        _print_json({"out": str(folder), "report": page, "experiments": len(names)})
     else:
-        print(f"{count} in {folder}\nreport: {page}")
+        print(f"{count} in {folder}\n{'report' if report else 'table'}: {written}")
 
 
 @app.command()
@@ -341,8 +379,7 @@ def replay(
     from vgcore import replay as replaying
 
     if against is not None:
-        if out is not None:
-            raise ValueError("--against measures nothing; drop --out")
+        _refuse({"--out": out, "--workers": workers}, "--against measures nothing")
         found = replaying.compare(folder, against, tolerance=tolerance)
     else:
         beside = folder.resolve() if folder.name in ("", "..") else folder
@@ -605,6 +642,12 @@ def bench(
     from vgcore.bench import compare as comparing
     from vgcore.bench import processes, record, suite, text
 
+    other = size != "minute"
+    if full:
+        _refuse({"--size": other and size != "full"}, "--full is a size")
+    if source is not None:
+        how = {"--full": full, "--size": other, "--only": only, "--rounds": rounds != 7}
+        _refuse(how, "--from shows a run as it was measured")
     size = "full" if full else size
     if against is not None:
         given = {"--compare": compare, "--from": source, "--report": page, "--out": out}
@@ -716,7 +759,7 @@ def _print_estimate(
         print(f"the first round; draws until its precision is met, {most} draws at most")
     print(
         f"{name}: {planned.n_conditions:,} conditions, {planned.n_draws:,} draws in "
-        f"{planned.n_chunks:,} part{'s' if planned.n_chunks > 1 else ''}\n"
+        f"{planned.n_chunks:,} part{'s' * (planned.n_chunks != 1)}\n"
         f"writes about {planned.n_bytes / 1e6:,.1f} MB to {folder}\n"
         f"takes about {max(seconds, 1.0):,.0f} s on this machine, its kernels once compiled"
     )

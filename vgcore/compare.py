@@ -16,7 +16,7 @@ from vgcore.report.words import interval
 from vgcore.stats.paired import PairwiseMeans, rate_differences
 from vgcore.stats.two_samples import two_sample_shift
 from vgcore.study import Results
-from vgcore.study.files import write_text
+from vgcore.study.files import results_folder, write_text
 
 VERDICTS = ("improved", "worse", "within noise", "no change detected")
 NOISE = 0.01
@@ -169,7 +169,7 @@ def _change(before: pd.Series, after: pd.Series, paired: bool) -> dict[str, floa
 
 def write_changes(changes: Changes, out: Path) -> Path:
     """Write compare.html, changes.csv and the figure; return the path of the page."""
-    out.mkdir(parents=True, exist_ok=True)
+    results_folder(out)
     write_text(out / "changes.csv", changes.table.to_csv(index=False))
     shown = changes.table.sort_values("p_holm", kind="stable").head(N_DRAWN)
     drawn = figures.changes_figure(shown.iloc[::-1])

@@ -18,6 +18,7 @@ import pandas as pd
 from vgcore import checks, environment
 from vgcore.errors import StoreError
 from vgcore.study import Results, load_results, run_study
+from vgcore.study.config import IMPACTS
 from vgcore.study.store import MANIFEST, TABLES, read_listed
 
 TOLERANCE = 1e-6  # relative
@@ -203,7 +204,6 @@ def _measure(
     tell: Callable[[str], None] | None,
 ) -> None:
     """Run what the manifest names."""
-    say = tell or (lambda _: None)
     if first.results is not None:
         if (first.folder / "decay.json").is_file():
             from vgcore import demo
@@ -218,11 +218,21 @@ def _measure(
             write_report(results, out)
         return
     kind, seed = first.manifest.get("run"), first.manifest.get("seed")
+
+    def count(done: int, jobs: int, name: str) -> None:
+        if tell is not None:
+            tell(f"{done}/{jobs} jobs  {name}")
+
     if kind == "papers" and isinstance(seed, int):
         from vgcore import papers
 
-        papers.run(out, seed=seed, tell=say)
-    elif kind in ("impacts", "impacts-full") and isinstance(seed, int):
+        if n_workers is not None:
+            raise ValueError(
+                f"n_workers: found {n_workers}, but papers takes as many threads as "
+                "VGCORE_NUM_THREADS says; set that"
+            )
+        papers.run(out, seed=seed, tell=count)
+    elif kind in IMPACTS and isinstance(seed, int):
         from vgcore import impacts
 
         impacts.run(
@@ -231,7 +241,7 @@ def _measure(
             seed=seed,
             only=tuple(first.manifest.get("only", ())),
             n_threads=n_workers,
-            tell=lambda done, jobs, name: say(f"{done}/{jobs} jobs  {name}"),
+            tell=count,
         )
     else:
         raise StoreError(

@@ -21,7 +21,7 @@ from vgcore.impacts import depth, generalisation, landscape, memory, page, remed
 from vgcore.impacts.pieces import Experiment, kept
 from vgcore.impacts.table import Impact
 from vgcore.papers.table import seed_of
-from vgcore.study.files import Lock
+from vgcore.study.files import Lock, results_folder
 
 __all__ = ["EXPERIMENTS", "STUDIES", "Experiment", "Impact", "run"]
 
@@ -77,6 +77,7 @@ def run(
     n_threads: int | None = None,
     sizes: Mapping[str, Mapping[str, Any]] | None = None,
     only: Sequence[str] = (),
+    report: bool = True,
     tell: Callable[[int, int, str], None] = lambda done, jobs, name: None,
 ) -> Path:
     """Do every experiment and write the report; goes on where an earlier run was stopped.
@@ -99,13 +100,16 @@ def run(
     only
         Names in `EXPERIMENTS`; all of them where empty. A report of some keeps the pieces, and a
         call for all in the same folder uses them.
+    report
+        Write the page and its figures; else only the tables and the manifest, and the pieces stay,
+        of which a later call makes the page.
     tell
         Called after each job with the number of those done, of all, and the name.
 
     Returns
     -------
     Path
-        The HTML page.
+        The HTML page; results.csv where none is wanted.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def run(
     OSError
         The folder cannot be written.
     vgcore.errors.StoreError
-        Another run is writing there.
+        Another run is writing there, or no folder can be made.
 
     Examples
     --------
@@ -127,7 +131,7 @@ def run(
     folder = Path(out)
     origin: dict[str, Any] = {**environment.describe()}  # before files change what the checkout is
     pieces = folder / "pieces"
-    pieces.mkdir(parents=True, exist_ok=True)  # before minutes of training
+    results_folder(pieces)  # before minutes of training
     lock = Lock(folder)
     try:
         began = time.process_time()
@@ -142,17 +146,17 @@ def run(
         found: dict[str, Impact] = {}
         nets: dict[str, pd.DataFrame] = {}
         for name, experiment in planned.items():
-            tables = []
+            measured = []
             for title, job in experiment.jobs.items():
                 address = (
                     origin["vgcore"], origin["git_commit"], seed, name, sorted(own[name].items()),
                     title,
                 )  # fmt: skip
-                tables.append(kept(pieces, address, job))
+                measured.append(kept(pieces, address, job))
                 done += 1
                 tell(done, jobs, f"{name}: {title}")
-            measured = [table for table in tables if len(table)] or tables[:1]
-            whole = pd.concat(measured, ignore_index=True)
+            filled = [table for table in measured if len(table)] or measured[:1]
+            whole = pd.concat(filled, ignore_index=True)
             found |= experiment.finish(whole)
             if "net" in whole:  # a row a net: what the estimates are computed from
                 nets[name] = whole
@@ -163,7 +167,12 @@ def run(
         if len(planned) < len(EXPERIMENTS):
             origin["only"] = list(planned)
         origin.pop("compile_cache")
-        written = page.write(found, nets, folder, origin)
+        tables = page.write_tables(found, nets, folder, origin)
+        for name in EXPERIMENTS.keys() - nets.keys():  # of an earlier report of other experiments
+            (folder / f"{name}.csv").unlink(missing_ok=True)
+        if not report:
+            return tables[0]
+        written = page.write(found, tables, folder, origin)
         if len(planned) == len(EXPERIMENTS):
             shutil.rmtree(pieces)
         return written

@@ -22,7 +22,8 @@ from vgcore.training.experiments import descent_on_surface, error_surface
 RATE, CLIP = 0.1, 0.5  # of the steps on the surface
 CURVED = "size of curvature"
 CLOSE = 1e-5  # step of the finite difference of gradients
-WALL = 0.5 - 5.0 / (1.0 + np.exp(-0.5))  # bias at w = 5 whose unstable fixed point is the start
+WALL = 0.5 - 5.0 / (1.0 + np.exp(-0.5))  # bias at w = 5 whose unstable fixed point is x_0
+START = 5.0, WALL - 4.5e-5  # weight and bias, near enough for a gradient that explodes
 
 
 def landscape(
@@ -42,11 +43,12 @@ def landscape(
     def finish(table: pd.DataFrame) -> dict[str, Impact]:
         impact = Impact(
             "Optimisation landscape",
-            "The one-unit net of Pascanu et al. (2013), figure 6, at a rate of "
-            f"{RATE:g}, clipped at {CLIP:g} or plain; and temporal order at length {length}, "
-            f"{n_nets} untrained tanh nets of {n_hidden} units a spectral radius: loss on one "
-            "batch after steps of given length down its gradient, and its second derivative in "
-            "that direction; medians over nets, with the middle half in brackets",
+            "The one-unit net of Pascanu et al. (2013), figure 6, from a start chosen beside its "
+            f"wall (w = {START[0]:g}, b = {START[1]:.8g}), at a rate of {RATE:g}, clipped at "
+            f"{CLIP:g} or plain; and temporal order at length {length}, {n_nets} "
+            f"untrained tanh nets of {n_hidden} units a spectral radius: loss on one batch after "
+            "steps of given length down its gradient, and its second derivative in that direction; "
+            "medians over nets, with the middle half in brackets",
             table,
             {
                 "surface": surface_figure(_paths(), grid),
@@ -68,7 +70,7 @@ def landscape(
 
 
 def _paths() -> pd.DataFrame:
-    return descent_on_surface(5.0, WALL - 4.5e-5, learning_rate=RATE, clip=CLIP, n_updates=200)
+    return descent_on_surface(*START, learning_rate=RATE, clip=CLIP, n_updates=200)
 
 
 def _surface() -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,32 @@ from vgcore.papers.page import render
 from vgcore.study.files import write_text
 
 
-def write(
+def write_tables(
     impacts: Mapping[str, Impact],
     nets: Mapping[str, pd.DataFrame],
     out: Path,
     origin: Mapping[str, Any],
-) -> Path:
-    """Write report.html, report.md, manifest.json, figures/, results.csv, and NAME.csv of `nets`.
-
-    Figures of an earlier report that this one does not have are removed.
-    """
+) -> list[Path]:
+    """Write manifest.json and the tables: results.csv, and NAME.csv of `nets`."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "manifest.json", json.dumps(origin, indent=2) + "\n")
     estimates = [one.table.assign(experiment=name) for name, one in impacts.items()]
     whole = pd.concat(estimates, ignore_index=True)
     whole.insert(0, "experiment", whole.pop("experiment"))
-    tables = {"results": whole, **nets}
-    for name, table in tables.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False))
+    written = []
+    for name, table in {"results": whole, **nets}.items():
+        written.append(out / f"{name}.csv")
+        write_text(written[-1], table.to_csv(index=False))
+    return written
+
+
+def write(
+    impacts: Mapping[str, Impact], tables: Sequence[Path], out: Path, origin: Mapping[str, Any]
+) -> Path:
+    """Write report.html, report.md and figures/ beside the tables.
+
+    Figures of an earlier report that this one does not have are removed.
+    """
     figures = {
         name: embedded(drawn, out / "figures", name)
         for one in impacts.values()
@@ -45,7 +53,7 @@ def write(
         "impacts": impacts,
         "figures": figures,
         "rows": {name: shown(one.table) for name, one in impacts.items()},
-        "tables": [f"{name}.csv" for name in tables],
+        "tables": [path.name for path in tables],
         "provenance": origin,
     }
     return render(Path(__file__).parent, out, content)

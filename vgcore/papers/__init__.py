@@ -13,11 +13,14 @@ from pathlib import Path
 
 from vgcore.papers import claims, coverage, page
 from vgcore.papers.table import CLAIMS, Claim, seed_of
+from vgcore.study.files import results_folder
 
 __all__ = ["CLAIMS", "Claim", "claims", "run"]
 
 
-def run(out: str | Path, *, seed: int = 0, tell: Callable[[str], None] = lambda _: None) -> Path:
+def run(
+    out: str | Path, *, seed: int = 0, tell: Callable[[int, int, str], None] = lambda *_: None
+) -> Path:
     """Measure every claim and the coverage table, and write the report.
 
     Parameters
@@ -27,7 +30,8 @@ def run(out: str | Path, *, seed: int = 0, tell: Callable[[str], None] = lambda 
     seed
         Of all random numbers; each claim has numbers of its own.
     tell
-        Called with a line of text for each claim done.
+        Called after each claim, and after the coverage table, with the number of those done, of
+        all, and a line of text.
 
     Returns
     -------
@@ -36,8 +40,8 @@ def run(out: str | Path, *, seed: int = 0, tell: Callable[[str], None] = lambda 
 
     Raises
     ------
-    OSError
-        The folder cannot be written.
+    OSError, vgcore.errors.StoreError
+        The folder cannot be made or written.
 
     Examples
     --------
@@ -45,11 +49,14 @@ def run(out: str | Path, *, seed: int = 0, tell: Callable[[str], None] = lambda 
     >>> papers.run("reports/papers")  # doctest: +SKIP
     PosixPath('reports/papers/report.html')
     """
-    Path(out).mkdir(parents=True, exist_ok=True)  # before minutes of measuring
-    entries = []
+    results_folder(Path(out))  # before minutes of measuring
+    entries: list[page.Entry] = []
+    jobs = len(CLAIMS) + 1
     for one in CLAIMS.values():
         started = time.monotonic()
         finding = one.measure(seed_of(one.name, seed))
         entries.append(page.Entry(one, finding, time.monotonic() - started))
-        tell(f"{one.name}: {entries[-1].measured}, {entries[-1].verdict}")
-    return page.write(entries, coverage.measure(seed), Path(out), seed)
+        tell(len(entries), jobs, f"{one.name}: {entries[-1].measured}, {entries[-1].verdict}")
+    covered = coverage.measure(seed)
+    tell(jobs, jobs, "coverage of the intervals")
+    return page.write(entries, covered, Path(out), seed)

@@ -34,7 +34,7 @@ from vgcore.report import (
 from vgcore.report.part import Part, events_level
 from vgcore.report.tables import Table
 from vgcore.study import sequential
-from vgcore.study.config import SIZES, Condition, Study
+from vgcore.study.config import SIZES, Condition
 from vgcore.study.files import write_text
 from vgcore.study.plan import conditions
 
@@ -144,8 +144,9 @@ def write_report(results: Results, out: str | Path) -> Path:
     belongs = results.slices.groupby("condition")["slice"].agg(", ".join)
     summary = stats.summarise(results.conditions, draws, eps=eps)
     summary.insert(1, "slices", summary["condition"].map(belongs))
-    parts = _parts(results, summary.drop(columns="slices"))
-    planned = _conditions(study)
+    asked = {one.index: one for one in conditions(study)}
+    planned = {index: one.condition for index, one in asked.items()}
+    parts = _parts(results, summary.drop(columns="slices"), planned)
     compared = _compared(parts, draws)
     averages = detail.averages(draws, planned)
     sections = _sections(parts, results, planned, compared, averages, out / "figures")
@@ -185,7 +186,9 @@ def write_report(results: Results, out: str | Path) -> Path:
         ),
         "measured": methods.measured(study, len(summary), words.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
-        "incomplete": methods.incomplete(_planned(results), _found(results)),
+        "incomplete": methods.incomplete(
+            {index: one.n_draws for index, one in asked.items()}, _found(results)
+        ),
         "theory": _theory(predicted, out / "figures"),
         "n_conditions": len(summary),
         "sample_size": words.sample_size(summary),
@@ -214,10 +217,9 @@ def write_report(results: Results, out: str | Path) -> Path:
     return page
 
 
-def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
+def _parts(results: Results, summary: pd.DataFrame, known: Mapping[int, Condition]) -> list[Part]:
     """Facts of every slice that has draws, in the order of the study."""
     parts = []
-    known = _conditions(results.study)
     for part in results.study.slices:
         wanted = results.slices.loc[results.slices["slice"] == part.name, "condition"]
         planned = results.conditions[results.conditions["condition"].isin(wanted)]
@@ -248,11 +250,6 @@ def _parts(results: Results, summary: pd.DataFrame) -> list[Part]:
             )
         )
     return parts
-
-
-def _conditions(study: Study) -> dict[int, Condition]:
-    """The condition of each number."""
-    return {one.index: one.condition for one in conditions(study)}
 
 
 def _reference(table: pd.DataFrame, shape: stats.Layout) -> float | None:
@@ -477,14 +474,6 @@ def _styles(part: Part, parts: Sequence[Part]) -> dict[str, figures.Style]:
     ordered = len(factors) == 1 and pd.api.types.is_numeric_dtype(part.table[factors[0]])
     styles = figures.series_styles(names, ordered=ordered)
     return {name: styles[name] for name in part.names}
-
-
-def _planned(results: Results) -> Mapping[int, int]:
-    """Number of draws that the study asks of each condition."""
-    asked = {part.name: results.study.draws_of(part) for part in results.study.slices}
-    wanted = results.slices.assign(n=results.slices["slice"].map(asked))
-    most = wanted.groupby("condition")["n"].max()
-    return dict(zip(most.index.tolist(), most.tolist(), strict=True))
 
 
 def _found(results: Results) -> Mapping[int, int]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from vgcore import tables
 from vgcore.stats.estimates import LEVEL, Estimate, Floats, mean, median
 
 
@@ -51,6 +52,11 @@ def averages(
         above one half). A dominated mean is that of a few draws: neither it nor its interval says
         anything of the law, and more draws move it.
 
+    Raises
+    ------
+    TypeError, ValueError
+        `profiles` is no table, or lacks a column.
+
     Examples
     --------
     >>> table = pd.DataFrame({"condition": 0, "lag": 1, "log_norm": [-1.0, -2.0, 9.0]})
@@ -58,6 +64,7 @@ def averages(
     >>> table[["quenched", "annealed", "dominated"]].round(3).values.tolist()
     [[2.0, 7.901, True]]
     """
+    tables.table("profiles", profiles, ["condition", "lag", column], tables.PROFILES)
     parts = []
     for (condition, lag), group in profiles.groupby(["condition", "lag"], sort=True):
         logs = group[column].to_numpy(dtype=np.float64)

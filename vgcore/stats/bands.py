@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from vgcore import tables
 from vgcore.stats.estimates import LEVEL, Floats, median_ranks, medians
 
 
@@ -74,10 +75,16 @@ def profile_bands(
         Columns ``condition``, ``lag``, ``n``, ``median``, ``low`` and ``high`` (a band that holds
         the whole median curve of the condition with `level`, see `band_ranks`; nan with too few
         draws), ``q10`` and ``q90`` (spread of the draws).
+
+    Raises
+    ------
+    TypeError, ValueError
+        `profiles` is no table, or lacks a column, or a draw has two rows of a lag.
     """
+    tables.table("profiles", profiles, ["condition", "draw", "lag", column], tables.PROFILES)
     parts = []
     for condition, group in profiles.groupby("condition", sort=True):
-        wide = group.pivot(index="draw", columns="lag", values=column)
+        wide = tables.wide("profiles", group, "lag", column)
         ordered = wide.to_numpy(dtype=np.float64)
         ranks = band_ranks(ordered, level, seed=seed)
         ordered = np.sort(ordered, axis=0)

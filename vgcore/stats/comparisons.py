@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from vgcore import checks
+from vgcore import checks, tables
 from vgcore.stats.estimates import LEVEL, Floats
 from vgcore.stats.paired import (
     PairwiseMeans,
@@ -92,6 +92,11 @@ def comparisons(
         with `until`), each with ``_low``, ``_high`` and ``_se``; ``p`` (signed-rank test of no
         shift), ``p_holm`` (within the family) and ``p_bh`` (over all rows).
 
+    Raises
+    ------
+    TypeError, ValueError
+        `draws` or `pairs` is no table, or lacks a column.
+
     Examples
     --------
     >>> draws = pd.DataFrame({"condition": [0] * 9 + [1] * 9, "draw": [*range(9)] * 2})
@@ -100,6 +105,7 @@ def comparisons(
     >>> comparisons(draws, pairs)[["n", "above", "p_holm"]].values.tolist()
     [[9.0, 1.0, 0.00390625]]
     """
+    tables.table("pairs", pairs, ["family", "condition", "baseline"], "one with a row a comparison")
     rows = []
     for condition, baseline in zip(pairs["condition"], pairs["baseline"], strict=True):
         a, b = draw_matrix(draws, (condition, baseline)).T

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from vgcore import tables
 from vgcore.stats.estimates import LEVEL, Estimate, Floats, two_sided
 
 RESIDUAL = "residual"
@@ -60,9 +61,9 @@ def variance_components(
 
     Raises
     ------
-    ValueError
-        Values are not finite, a pair of levels occurs twice in a draw, or there are not at least
-        two draws and two levels of each factor.
+    TypeError, ValueError
+        `table` is no table or lacks a column, values are not finite, a pair of levels occurs twice
+        in a draw, or there are not at least two draws and two levels of each factor.
 
     Examples
     --------
@@ -78,6 +79,7 @@ def variance_components(
     if not 1 <= len(names) <= 2:
         raise ValueError(f"factors: found {names}, expected one or two columns beside draw")
     keys = ["draw", *names]
+    tables.table("table", table, [*keys, value], "one with a row a measurement")
     y = table[value].to_numpy(dtype=np.float64)
     if not np.isfinite(y).all():
         raise ValueError(

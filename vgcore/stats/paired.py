@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from vgcore import checks
+from vgcore import checks, tables
 from vgcore.stats.estimates import (
     LEVEL,
     NOTHING,
@@ -29,9 +29,10 @@ _EXACT = 200  # differences up to which the law of the signed-rank sum is tabula
 
 def draw_matrix(draws: pd.DataFrame, conditions: Iterable[int], column: str = "rate") -> Floats:
     """Values (n_draws, n_conditions) of the draws that every one of the conditions has."""
+    tables.table("draws", draws, ["condition", "draw", column], tables.DRAWS)
     wanted = list(conditions)
     own = draws.loc[draws["condition"].isin(wanted), ["draw", "condition", column]]
-    wide = own.pivot(index="draw", columns="condition", values=column)
+    wide = tables.wide("draws", own, "condition", column)
     return wide.reindex(columns=wanted).dropna().to_numpy(dtype=np.float64)
 
 
@@ -196,6 +197,15 @@ def paired_shift(
 ) -> tuple[Estimate, Estimate, int]:
     """Shift of the rate of `condition` from `baseline`, draw by draw.
 
+    Parameters
+    ----------
+    draws : DataFrame
+        Result table with columns ``condition``, ``draw`` and ``rate``.
+    condition, baseline : int
+        Numbers of the conditions.
+    level : float
+        Confidence level of the intervals.
+
     Returns
     -------
     shift : Estimate
@@ -204,6 +214,11 @@ def paired_shift(
         Share of pairs with the larger rate in `condition`, ties counted half.
     n : int
         Number of pairs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `draws` is no table, or lacks a column.
     """
     a, b = draw_matrix(draws, (condition, baseline)).T
     shift = hodges_lehmann(rate_differences(a, b), level)
@@ -241,8 +256,8 @@ def paired_steps_gained(
 
     Raises
     ------
-    ValueError
-        A horizon is censored before `until`.
+    TypeError, ValueError
+        `draws` is no table or lacks a column, or a horizon is censored before `until`.
 
     Examples
     --------
@@ -251,6 +266,8 @@ def paired_steps_gained(
     >>> paired_steps_gained(table, 1, 0, until=60).value
     12.0
     """
+    needed = ["condition", "draw", "horizon", "censored"]
+    tables.table("draws", draws, needed, tables.DRAWS)
     pair = draws[draws["condition"].isin([condition, baseline])]
     early = pair.loc[pair["censored"].astype(bool) & (pair["horizon"] < until), "horizon"]
     if len(early):

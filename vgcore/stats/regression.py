@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import optimize, special
 
-from vgcore import checks
+from vgcore import checks, tables
 from vgcore.stats.estimates import LEVEL, Estimate, Floats
 
 _FAR = 1e6  # stands for infinity: a point counts by the side of the line on which it lies
@@ -51,8 +51,9 @@ def quantile_regression(
 
     Raises
     ------
-    ValueError
-        A radius is not above zero, a quantile not within (0, 1), or fewer than two radii differ.
+    TypeError, ValueError
+        `draws` is no table or lacks a column, a radius is not above zero, a quantile not within
+        (0, 1), or fewer than two radii differ.
 
     Examples
     --------
@@ -61,6 +62,7 @@ def quantile_regression(
     >>> quantile_regression(table, [0], [0.5])[["slope", "intercept"]].round(6).values.tolist()
     [[1.0, -0.1]]
     """
+    tables.table("draws", draws, ["condition", "draw", "rho", "rate"], tables.DRAWS)
     rows = draws[draws["condition"].isin(list(conditions))].dropna(subset=["rate"])
     rho = rows["rho"].to_numpy(dtype=np.float64)
     if not (rho > 0).all() or not np.isfinite(rho).all() or len(np.unique(rho)) < 2:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgcore import tables
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -30,6 +32,7 @@ def layout(conditions: pd.DataFrame) -> Layout:
     Spectral radius, or else gain, or else the numeric factor with most levels is the axis; among
     two or more factors that are names, the one with fewest levels.
     """
+    tables.table("conditions", conditions, ["condition"], tables.CONDITIONS)
     factors = [str(name) for name in conditions.columns if name != "condition"]
     levels = {name: conditions[name].map(level_key).nunique() for name in factors}
     varying = [name for name in factors if levels[name] > 1]
@@ -86,7 +89,14 @@ def families(draws: pd.DataFrame, table: pd.DataFrame) -> dict[str, list[str]]:
     -------
     dict
         First member of each family to all of its members, in the order of `table`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One is no table, or lacks a column.
     """
+    tables.table("draws", draws, ["condition", "draw", "rate", "horizon", "rho"], tables.DRAWS)
+    tables.table("table", table, ["condition", "series", "x"], "slice_table(...)[0]")
     wanted = draws[draws["condition"].isin(table["condition"])].sort_values(["condition", "draw"])
     digests = {
         condition: hashlib.sha256(
@@ -133,7 +143,18 @@ def slice_table(
         Families stand in the order of first appearance, the axis ascends within each.
     members : dict
         First member of each family to all of its members.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One is no table or lacks a column, or there are not as many names as rows.
     """
+    needed = ["condition", *([shape.x] if shape.x else [])]
+    tables.table("summary", summary, needed, "summarise(...)")
+    if len(names) != len(summary):
+        raise ValueError(
+            f"names: found {len(names)}, expected one a row of summary, {len(summary)}"
+        )
     x = summary[shape.x] if shape.x else pd.Series(np.nan, index=summary.index)
     called = x.map(level_key) if shape.levels else pd.Series("", index=summary.index)
     if shape.levels:

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgcore import tables
 from vgcore.stats.estimates import LEVEL, median, wilson
 from vgcore.stats.survival import median_survival, restricted_mean
+
+DRAWN = ["condition", "rate", "horizon", "censored", "growing", "event", "rho"]
 
 
 def phase(rate: float, eps: float, n_steps: int) -> str:
@@ -47,7 +50,20 @@ def summarise(
         and error; ``growing`` (share of draws that grow to 1/eps at their rate), interval and
         error, ``n_growing``; ``n_vanish``, ``n_explode``, ``n_neither`` (which happened first);
         ``rho`` (median measured spectral radius) and ``phase``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One is no table or lacks a column, or draws are of a condition that `conditions` lacks.
     """
+    tables.table("conditions", conditions, ["condition", "n_steps"], tables.CONDITIONS)
+    tables.table("draws", draws, DRAWN, tables.DRAWS)
+    unknown = sorted({*draws["condition"]} - {*conditions["condition"]})
+    if unknown:
+        raise ValueError(
+            f"draws: found condition {unknown[0]}, of which `conditions` says nothing; take both "
+            "tables of one study"
+        )
     steps = dict(zip(conditions["condition"], conditions["n_steps"], strict=True))
     rows = []
     for condition, group in draws.groupby("condition", sort=True):

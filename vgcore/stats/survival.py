@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from vgcore import checks
+from vgcore import checks, tables
 from vgcore.stats.estimates import LEVEL, NOTHING, Estimate, Floats, two_sided
 
 
@@ -110,7 +110,13 @@ def first_event(draws: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray
     ----------
     draws : DataFrame
         Result table with columns ``horizon``, ``growth_horizon`` and ``event``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `draws` is no table, or lacks a column.
     """
+    tables.table("draws", draws, ["horizon", "growth_horizon", "event"], tables.DRAWS)
     times = np.minimum(draws["horizon"].to_numpy(), draws["growth_horizon"].to_numpy())
     return times.astype(np.int64), draws["event"].to_numpy().astype(np.str_)
 

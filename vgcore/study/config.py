@@ -612,6 +612,9 @@ def _law_faults(
 
 # ---- reading
 
+IMPACTS = ("impacts", "impacts-full")
+WITHOUT_FILE = ("papers", *IMPACTS)  # what `vgcore run` measures beside studies
+
 
 def shipped_studies() -> list[str]:
     """Names of the studies that ship with vgcore.
@@ -662,9 +665,12 @@ def _load(name_or_path: str | Path, folder: Path, children: tuple[str, ...]) -> 
         source, content = str(path), _read_file(path)
         folder = path.parent
     else:
+        if text in WITHOUT_FILE:
+            raise StudyError(f"study {text!r} has no file to load: `vgcore run {text}` measures it")
         if text not in shipped_studies():
+            known = suggestion(text, [*shipped_studies(), *WITHOUT_FILE])
             raise StudyError(
-                f"study {text!r} does not ship with vgcore; {suggestion(text, shipped_studies())}; "
+                f"study {text!r} does not ship with vgcore; {known}; "
                 "a file of your own is named by a path that ends in .toml"
             )
         source = f"{text}.toml"

@@ -116,14 +116,10 @@ def run_study(
         study = load_study(study)
     if not isinstance(progress, Progress):
         progress = Progress("auto" if progress else "off")
-    if shard is not None and is_sequential(study):
-        raise ValueError(
-            f"shard: found {shard!r} with a study that asks for a precision, expected None; it is "
-            "drawn in rounds that need all draws before: use engine='dask', or fix n_draws"
-        )
+    mine = known_shard(study, shard)
     with Store(out, study, chunks(study), n_workers=n_workers, command=command) as store:
         plan = store.chunks  # grows by rounds where a precision is asked for
-        wanted = frozenset(range(len(plan)) if shard is None else share(plan, *parse_shard(shard)))
+        wanted = frozenset(range(len(plan)) if mine is None else share(plan, *mine))
         missing = [plan[index] for index in sorted(wanted - store.done)]
         work = _Rounds(store, missing, progress)
         job = Job.of(store, measure)
@@ -146,7 +142,7 @@ def run_study(
                     store.accept(delivery)
                     part = delivery.part
                     progress.advance(plan[part["chunk"]], delivery.worker, part["seconds"])
-        if shard is None:
+        if mine is None:
             store.unfold()  # an interrupt may have come between two rounds
             wanted = frozenset(range(len(plan)))
         done = len(store.done & wanted)
@@ -177,6 +173,16 @@ class _Rounds:
             self._progress.extend(more, done)
             self._tasks = tasks(self._store.study, [c for c in more if c.index not in done])
         return task
+
+
+def known_shard(study: Study, shard: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """`shard` as (i, n), of a study that can be shared out."""
+    if shard is not None and is_sequential(study):
+        raise ValueError(
+            f"shard: found {shard!r} with a study that asks for a precision, expected None; it is "
+            "drawn in rounds that need all draws before: use engine='dask', or fix n_draws"
+        )
+    return None if shard is None else parse_shard(shard)
 
 
 def parse_shard(shard: str | tuple[int, int]) -> tuple[int, int]:

@@ -51,6 +51,16 @@ def inner_folder(folder: Path) -> None:
     make_folder(folder)
 
 
+def results_folder(folder: Path) -> None:
+    """Make a folder for what will be measured, or say that none can be there."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: no folder can be made there ({error.strerror}); choose another --out"
+        ) from error
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write a file that does not exist yet, down to the disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -403,8 +404,8 @@ def cost(chunks: Sequence[Chunk], seconds: Mapping[int, float]) -> dict[str, flo
     return {"chunks": len(took), **rounded}
 
 
-def estimate(study: Study) -> Estimate:
-    """What a study will take, without running any of it.
+def estimate(study: Study, shard: tuple[int, int] | None = None) -> Estimate:
+    """What a study, or the i-th of n shares of it, will take, without running any of it.
 
     Examples
     --------
@@ -414,14 +415,23 @@ def estimate(study: Study) -> Estimate:
     600
     """
     found, work = conditions(study), chunks(study)
-    lags = sum(c.n_draws * min(study.measure.n_lags, c.condition.n_steps + 1) for c in found)
-    n_draws = sum(c.n_draws for c in found)
+    if shard is not None:
+        work = [work[index] for index in share(work, *shard)]
+    drawn: Counter[int] = Counter()
+    for chunk in work:
+        for index, start, stop in chunk.items:
+            drawn[index] += stop - start
+    lags = sum(
+        n * min(study.measure.n_lags, found[index].condition.n_steps + 1)
+        for index, n in drawn.items()
+    )
+    n_draws = drawn.total()
     return Estimate(
-        n_conditions=len(found),
+        n_conditions=len(drawn),
         n_draws=n_draws,
         n_chunks=len(work),
         n_bytes=n_draws * DRAW_ROW_BYTES + lags * PROFILE_ROW_BYTES,
         flop=sum(chunk.flop for chunk in work),
-        longest_flop=max(chunk.flop for chunk in work),
-        most_draws=sum(c.most_draws for c in found),
+        longest_flop=max((chunk.flop for chunk in work), default=0.0),
+        most_draws=n_draws if shard else sum(c.most_draws for c in found),
     )

@@ -23,6 +23,9 @@ def on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+Style = Literal["auto", "json", "off"]
+
+
 class Progress:
     """Counts what is measured and says so on standard error.
 
@@ -33,7 +36,7 @@ class Progress:
         each second and at the end; "off": nothing.
     """
 
-    def __init__(self, style: Literal["auto", "json", "off"] = "auto") -> None:
+    def __init__(self, style: Style = "auto") -> None:
         self._style = style
         self._bar: Bar | None = None
 
@@ -165,10 +168,10 @@ class Progress:
 
 
 class Jobs:
-    """How many jobs of a run are done: a bar on a terminal, a line each ten seconds elsewhere."""
+    """How many jobs of a run are done, in the styles of `Progress`."""
 
-    def __init__(self, silent: bool = False) -> None:
-        self._silent, self._bar = silent, _bar() if not silent and on_terminal() else None
+    def __init__(self, style: Style = "auto") -> None:
+        self._style, self._bar = style, _bar() if style == "auto" and on_terminal() else None
         self._begun = self._said = time.monotonic()
 
     def __enter__(self) -> Jobs:
@@ -184,10 +187,15 @@ class Jobs:
     def tell(self, done: int, jobs: int, name: str) -> None:
         """So many jobs are done, the last of this name."""
         now = time.monotonic()
-        text = f"{done}/{jobs} jobs  {_clock(now - self._begun)}  {name}"
+        seconds, pause = now - self._begun, now - self._said
+        text = f"{done}/{jobs} jobs  {_clock(seconds)}  {name}"
         if self._bar is not None:
             self._bar.update(self._row, completed=done, total=jobs, description=text)
-        elif not self._silent and (now - self._said >= LINE_SECONDS or done == jobs):
+        elif self._style == "json" and (pause >= JSON_SECONDS or done == jobs):
+            self._said = now
+            state = {"jobs_done": done, "jobs": jobs, "seconds": round(seconds, 2), "job": name}
+            print(json.dumps(state), file=sys.stderr, flush=True)
+        elif self._style == "auto" and (pause >= LINE_SECONDS or done == jobs):
             self._said = now
             print(text, file=sys.stderr, flush=True)
 

@@ -690,8 +690,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedManifest(folder, f"not JSON ({error})") from None
     if not isinstance(manifest, dict) or "study_digest" not in manifest:
+        kind = manifest.get("run") if isinstance(manifest, dict) else None
+        what = f"; it is of `vgcore run {kind}`, which writes its own report" if kind else ""
         raise StoreError(
-            f"{folder / MANIFEST}: not the manifest of a vgcore study; choose another --out"
+            f"{folder / MANIFEST}: not the manifest of a vgcore study{what}; choose another folder"
         )
     version = manifest.get("schema_version")
     if not isinstance(version, int):

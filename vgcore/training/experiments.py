@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vgcore import checks
+from vgcore import checks, tables
 from vgcore.cells import RNN
 from vgcore.draws import normal_block
 from vgcore.streams import Purpose, Streams
@@ -191,11 +191,8 @@ def success_rates(nets: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     import pandas as pd
     from scipy.stats import binomtest
 
-    needed = {"length", "remedy", "solved_step", "diverged_step"}
-    if not isinstance(nets, pd.DataFrame) or not needed <= set(nets.columns):
-        raise TypeError(
-            f"nets: expected what long_term_dependencies returns, a table with {sorted(needed)}"
-        )
+    needed = ["length", "remedy", "solved_step", "diverged_step"]
+    tables.table("nets", nets, needed, "long_term_dependencies(...)")
     rows: list[dict[str, Any]] = []
     for (length, remedy), group in nets.groupby(["length", "remedy"], sort=False):
         solved = group.solved_step[group.solved_step >= 0]
