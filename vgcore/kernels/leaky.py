@@ -16,6 +16,7 @@ from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _row_squares
 from vgcore.kernels.elementary import _fma
 from vgcore.kernels.gates import _row_logs, _squares
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import (
     Network,
     _activate_at,
@@ -84,7 +85,7 @@ def new_leaky_rows(
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _settle(network: Network, rows: LeakyRows, squares: Array, exponents: Integers) -> bool:
     """Measure the states, and bring each back into its range and to one scale with its drive.
 
@@ -185,7 +186,7 @@ def _leaky_backward(shares: Array, rows: LeakyRows) -> None:
                     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a step, from its row of keep."""
     out[:] = 0.0
@@ -195,7 +196,7 @@ def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
         out[r, r] += shares[1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _pack_draw(network: Network, draw: int, d: int, rows: LeakyRows) -> None:
     """Put the weights of a draw to the d-th place, and its bias to the rows there."""
     P, K = rows.row.size, rows.exponent.size // rows.forward.shape[0]
@@ -206,7 +207,7 @@ def _pack_draw(network: Network, draw: int, d: int, rows: LeakyRows) -> None:
         _copy(network.bias[draw], rows.bias[r * P : (r + 1) * P])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _leaky_batch(
     network: Network,
     shares: Array,
@@ -234,7 +235,7 @@ def _leaky_batch(
                 _row_logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _some(rows: LeakyRows, D: int, R: int) -> LeakyRows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size

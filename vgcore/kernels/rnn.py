@@ -22,6 +22,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.vectors import (
     BYTES,
     _exponent,
@@ -145,7 +146,7 @@ def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtyp
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _pack(matrix: Array, transpose: bool, out: Array) -> None:
     """Copy a matrix, or its transpose, into zero-padded rows."""
     out[:] = 0.0
@@ -157,14 +158,14 @@ def _pack(matrix: Array, transpose: bool, out: Array) -> None:
                 out[i, j] = matrix[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _pack_rows(matrix: Array, out: Array) -> None:
     """Copy a contiguous matrix into zero-padded rows."""
     for i in range(matrix.shape[0]):
         _copy(matrix[i], out[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _pack_columns(matrix: Array, out: Array) -> None:
     """Copy the transpose of a contiguous square matrix into zero-padded rows, in whole squares."""
     n, lanes = matrix.shape[0], BYTES // out.itemsize
@@ -179,7 +180,7 @@ def _pack_columns(matrix: Array, out: Array) -> None:
                     out[j, i] = matrix[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _copy(source: Array, target: Array) -> None:
     """Set the first entries of target to source and the rest to zero.
 
@@ -190,14 +191,14 @@ def _copy(source: Array, target: Array) -> None:
         target[i] = source[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _of_row(array: Array, draw: int, trajectory: int) -> Array:
     """Return the part of one draw and trajectory; its axes are (draws or 1, trajectories or 1)."""
     part: Array = array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
     return part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     """Return s, e with ||2**exponent x||^2 = s 4**e; an exact zero has s = e = 0.
 
@@ -212,7 +213,7 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     return square, exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
 
@@ -233,7 +234,7 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(_nrt=False, forceinline=True)
 def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> None:
     """An activation with one slope below zero and one above; at zero the lower one."""
     for j in range(x.size):
@@ -258,7 +259,7 @@ def _activate_far(
             value[j] = slope[j] * x[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(_nrt=False, forceinline=True)
 def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     """Between which square norms of its activity the state 2**exponent x of n units may stay."""
     least, most = _range(x)
@@ -269,14 +270,14 @@ def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     return least, most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(_nrt=False, forceinline=True)
 def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
     """Whether the square norm of its activity says that the state 2**exponent x left its range."""
     least, most = _bounds(exponent, n, x)
     return not least <= square <= most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(_nrt=False, forceinline=True)
 def _activate_at(
     activation: int,
     near_zero: Array,
@@ -298,7 +299,7 @@ def _activate_at(
     _clear_padding(value, n, value.size)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(_nrt=False, forceinline=True)
 def _clear_padding(x: Array, n: int, P: int) -> None:
     """Zero the entries of each row beyond the units in use: s(0) need not be 0."""
     if n < P:
@@ -351,7 +352,7 @@ def _settle(
     return again
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
     """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
 
@@ -463,7 +464,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         rows.norm_exponents[r, since[r] :] = exponents[r]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _place(vectors: Array, draw: int, trajectory: int, rows: Any, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
@@ -491,7 +492,7 @@ def _logs(rows: Rows, r: int, out_log_norm: Array, out_log_contribution: Array) 
         out_log_contribution[lag] = log_norm + 0.5 * rows.logs[lag] + LN2 * activity_exponents[lag]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel(_nrt=False)
 def _profile_batch(
     network: Network, rows: Rows, K: int, out_log_norm: Array, out_log_contribution: Array
 ) -> None:
@@ -522,7 +523,7 @@ def _profile_batch(
                 _logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper(_nrt=False)
 def _some(rows: Rows, D: int, R: int) -> Rows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size

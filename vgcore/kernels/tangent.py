@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import helper
 from vgcore.kernels.rnn import (
     _activate_at,
     _copy,
@@ -117,7 +118,7 @@ def first_frame(normals: Array) -> Array:
     return rows
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     """Pack the parameters of one draw and put its initial state in place."""
     inputs = network.inputs[min(draw, network.inputs.shape[0] - 1)]
@@ -125,7 +126,7 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     return _place(network, draw, inputs, state, motion)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Motion) -> Motion:
     """Pack the parameters of one draw; put a state (N,) and inputs (time, n_inputs) in place."""
     _pack(network.W_rec[draw], True, motion.forward)
@@ -146,7 +147,7 @@ def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Mot
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _advance(network: Network, motion: Motion) -> None:
     """Set the slopes of the state as it is, then take the state one step on."""
     x, value, slope, drive = motion.x, motion.value, motion.slope, motion.drive

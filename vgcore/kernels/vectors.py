@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import helper, kernel
 
 BYTES = 64  # the length of a vector, and the alignment of every row
 
@@ -719,7 +720,7 @@ _LOW_32, _HIGH_32 = _BOUNDS[4]
 _LOW_64, _HIGH_64 = _BOUNDS[8]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _range(x: Array) -> tuple[float, float]:
     """Between which square norms a vector in the dtype of x may stay as it is."""
     if x.itemsize == 4:
@@ -727,14 +728,14 @@ def _range(x: Array) -> tuple[float, float]:
     return _LOW_64, _HIGH_64
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _in_range(square: float, x: Array) -> bool:
     """Whether a vector with this square norm may stay as it is, in the dtype of x."""
     least, most = _range(x)
     return bool(least <= square <= most)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _exponent(value: float) -> int:
     """Return the e with 2**e <= |value| < 2**(e + 1); -1077 for 0, 1024 for inf."""
     shift = 0 if abs(value) >= 2.0**-1022 else 54
@@ -742,7 +743,7 @@ def _exponent(value: float) -> int:
     return int((bits >> 52) & 0x7FF) - 1023 - shift
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _scale_exact(x: Array, exponent: int) -> None:
     """Multiply the C-contiguous `x` by 2**exponent: exact, or rounded once where it underflows."""
     # A power of two beyond the range of one float takes several factors, the outermost ones last:
@@ -758,7 +759,7 @@ def _scale_exact(x: Array, exponent: int) -> None:
             flat[i] *= factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _normalise(x: Array) -> int:
     """Scale x in place to a largest entry in [1, 2); return e with old x = 2**e new x."""
     exponent = _exponent(_max_abs(x))
