@@ -178,6 +178,7 @@ class _LeakyWalk(Walk):
             *(self.inputs[None, None], ends, ends, 0, False),
         )
         _pack_draw(self.network, 0, 0, rows)
+        _copy(bias[0], rows.bias)
         _copy(state, rows.state)
         rows.exponent[:] = 0
 

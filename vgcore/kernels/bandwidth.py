@@ -69,14 +69,14 @@ else:
         return _routine(_write_spin, (x, totals), (1, 1), returns=None)
 
 
-@kernel()
+@kernel(_nrt=True)
 def _sweep_passes(x: Array, n_passes: int, totals: Array) -> None:
     """Pass over x again and again; what a pass adds to is stored, so none can be left out."""
     for _ in range(n_passes):
         _sweep(x, totals)
 
 
-@kernel()
+@kernel(_nrt=True)
 def _spin_passes(x: Array, n_passes: int, totals: Array) -> None:
     """Do the same with arithmetic alone."""
     for _ in range(n_passes):

@@ -35,7 +35,7 @@ def _in_rows(W: Array, matrix: Array) -> Array:
     return matrix
 
 
-@kernel(_nrt=False)
+@kernel()
 def _deep_forward(
     W: Array,
     bias: Array,
@@ -114,7 +114,7 @@ def _deep_backward(
             break
 
 
-@kernel(_nrt=False)
+@kernel()
 def _deep_jacobian(W: Array, residual: bool, slope: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a layer W (N, N)."""
     n = W.shape[0]

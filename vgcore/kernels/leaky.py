@@ -24,9 +24,9 @@ from vgcore.kernels.rnn import (
     _copy,
     _has_left,
     _meet_drive,
-    _pack,
     _pack_columns,
     _pack_rows,
+    _pack_transpose,
     _place,
     _rescale_state,
     _scaled_squares,
@@ -85,7 +85,7 @@ def new_leaky_rows(
     )
 
 
-@helper(_nrt=False)
+@helper()
 def _settle(network: Network, rows: LeakyRows, squares: Array, exponents: Integers) -> bool:
     """Measure the states, and bring each back into its range and to one scale with its drive.
 
@@ -104,7 +104,7 @@ def _settle(network: Network, rows: LeakyRows, squares: Array, exponents: Intege
     return some
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _leaky_forward(
     network: Network,
     shares: Array,
@@ -186,7 +186,7 @@ def _leaky_backward(shares: Array, rows: LeakyRows) -> None:
                     )
 
 
-@kernel(_nrt=False)
+@kernel()
 def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a step, from its row of keep."""
     out[:] = 0.0
@@ -196,18 +196,15 @@ def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
         out[r, r] += shares[1]
 
 
-@kernel(_nrt=False)
+@kernel()
 def _pack_draw(network: Network, draw: int, d: int, rows: LeakyRows) -> None:
-    """Put the weights of a draw to the d-th place, and its bias to the rows there."""
-    P, K = rows.row.size, rows.exponent.size // rows.forward.shape[0]
+    """Put the weights of a draw to the d-th place."""
     _pack_columns(network.W_rec[draw], rows.forward[d])
     _pack_rows(network.W_rec[draw], rows.backward[d])
-    _pack(network.W_in[draw], True, rows.input_weights[d])
-    for r in range(d * K, (d + 1) * K):
-        _copy(network.bias[draw], rows.bias[r * P : (r + 1) * P])
+    _pack_transpose(network.W_in[draw], rows.input_weights[d])
 
 
-@kernel(_nrt=False)
+@kernel()
 def _leaky_batch(
     network: Network,
     shares: Array,
@@ -217,14 +214,17 @@ def _leaky_batch(
 ) -> None:
     """Profiles of several draws: out (draws, trajectories, T + 1)."""
     n_draws, n_trajectories, size = out_log_norm.shape
-    most, K = rows.forward.shape[0], rows.exponent.size // rows.forward.shape[0]
+    most, P = rows.forward.shape[0], rows.row.size
+    K = rows.exponent.size // most
     for draw in range(0, n_draws, most):
         D = min(most, n_draws - draw)
+        for d in range(D):
+            _pack_draw(network, draw + d, d, rows)
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)
             some = _some(rows, D, D * k)
-            for d in range(D):
-                _pack_draw(network, draw + d, d, some)
+            for r in range(D * k):
+                _copy(network.bias[draw + r // k], some.bias[r * P : (r + 1) * P])
             some.exponent[:] = 0
             _place(network.initial_state, draw, trajectory, some, some.state)
             _leaky_forward(network, shares, draw, trajectory, 0, size - 1, some)
@@ -235,7 +235,7 @@ def _leaky_batch(
                 _row_logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
 
 
-@helper(_nrt=False)
+@helper()
 def _some(rows: LeakyRows, D: int, R: int) -> LeakyRows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size

@@ -10,7 +10,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import _copy, _pack
+from vgcore.kernels.rnn import _copy, _pack_transpose
 from vgcore.kernels.tangent import Motion, Network
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.unrolled import Unrolled, _unroll
@@ -71,7 +71,7 @@ def _omega(unrolled: Unrolled, squared: bool, rows: Array, gradient: Array) -> f
 def _orthogonality(W: Array, transposed: Array, gram: Array, gradient: Array) -> float:
     """Return ||W^T W - I||_F^2 and set gradient to 4 W (W^T W - I); all are (N, P)."""
     n = W.shape[0]
-    _pack(W[:, :n], True, transposed)
+    _pack_transpose(W[:, :n], transposed)
     _matmat(transposed, W, gram)
     for i in range(n):
         gram[i, i] -= 1.0

@@ -20,6 +20,7 @@ def _states_lane(
     """
     n = network.bias.shape[1]
     _pack_draw(network, 0, 0, rows)
+    _copy(network.bias[0], rows.bias)
     _copy(network.initial_state[0, 0], rows.state)
     rows.exponent[:] = 0
     for t in range(skipped + out.shape[0]):

@@ -147,25 +147,22 @@ def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtyp
 
 
 @helper()
-def _pack(matrix: Array, transpose: bool, out: Array) -> None:
-    """Copy a matrix, or its transpose, into zero-padded rows."""
+def _pack_transpose(matrix: Array, out: Array) -> None:
+    """Copy the transpose of any matrix into zero-padded rows."""
     out[:] = 0.0
     for i in range(matrix.shape[0]):
         for j in range(matrix.shape[1]):
-            if transpose:
-                out[j, i] = matrix[i, j]
-            else:
-                out[i, j] = matrix[i, j]
+            out[j, i] = matrix[i, j]
 
 
-@helper(_nrt=False)
+@helper()
 def _pack_rows(matrix: Array, out: Array) -> None:
     """Copy a contiguous matrix into zero-padded rows."""
     for i in range(matrix.shape[0]):
         _copy(matrix[i], out[i])
 
 
-@helper(_nrt=False)
+@helper()
 def _pack_columns(matrix: Array, out: Array) -> None:
     """Copy the transpose of a contiguous square matrix into zero-padded rows, in whole squares."""
     n, lanes = matrix.shape[0], BYTES // out.itemsize
@@ -191,7 +188,7 @@ def _copy(source: Array, target: Array) -> None:
         target[i] = source[i]
 
 
-@helper()
+@njit(nogil=True, error_model="numpy", inline="always")
 def _of_row(array: Array, draw: int, trajectory: int) -> Array:
     """Return the part of one draw and trajectory; its axes are (draws or 1, trajectories or 1)."""
     part: Array = array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
@@ -234,7 +231,7 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     return 0
 
 
-@helper(_nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> None:
     """An activation with one slope below zero and one above; at zero the lower one."""
     for j in range(x.size):
@@ -259,7 +256,7 @@ def _activate_far(
             value[j] = slope[j] * x[j]
 
 
-@helper(_nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     """Between which square norms of its activity the state 2**exponent x of n units may stay."""
     least, most = _range(x)
@@ -270,14 +267,14 @@ def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     return least, most
 
 
-@helper(_nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
     """Whether the square norm of its activity says that the state 2**exponent x left its range."""
     least, most = _bounds(exponent, n, x)
     return not least <= square <= most
 
 
-@helper(_nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _activate_at(
     activation: int,
     near_zero: Array,
@@ -299,7 +296,7 @@ def _activate_at(
     _clear_padding(value, n, value.size)
 
 
-@helper(_nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _clear_padding(x: Array, n: int, P: int) -> None:
     """Zero the entries of each row beyond the units in use: s(0) need not be 0."""
     if n < P:
@@ -329,30 +326,29 @@ def _settle(
     """
     P, again = row.size, False
     for r in range(exponents.size):
-        part, exponent = slice(r * P, (r + 1) * P), exponents[r]
-        if exponent != 0:
-            _activate_at(
-                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
-            )
-        square = float(_sum_squares(value[part]))
-        if _has_left(x[part], exponent, n, square):
-            exponent = _rescale_state(x[part], exponent, near_zero, far)
-            exponents[r] = exponent
-            _activate_at(
-                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
-            )
-            square = float(_sum_squares(value[part]))
+        part = slice(r * P, (r + 1) * P)
+        state, activity, exponent, rescaled = x[part], value[part], exponents[r], False
+        while True:  # once, or once more; a second call would be compiled a second time
+            if rescaled or exponent != 0:
+                _activate_at(
+                    activation, near_zero, far, state, exponent, n, row, activity, slope[part]
+                )
+            square = float(_sum_squares(activity))
+            if rescaled or not _has_left(state, exponent, n, square):
+                break
+            exponents[r] = exponent = _rescale_state(state, exponent, near_zero, far)
+            rescaled = True
         again |= exponent != 0
         if not _in_range(square, row):
             again = True
-            _copy(value[part], row)
+            _copy(activity, row)
             square, exponent = _scaled_squares(row, exponent)
         squares[r] = square
         square_exponents[r, lag] = exponent
     return again
 
 
-@helper(_nrt=False)
+@helper()
 def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
     """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
 
@@ -464,7 +460,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         rows.norm_exponents[r, since[r] :] = exponents[r]
 
 
-@helper(_nrt=False)
+@helper()
 def _place(vectors: Array, draw: int, trajectory: int, rows: Any, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
@@ -492,7 +488,7 @@ def _logs(rows: Rows, r: int, out_log_norm: Array, out_log_contribution: Array) 
         out_log_contribution[lag] = log_norm + 0.5 * rows.logs[lag] + LN2 * activity_exponents[lag]
 
 
-@kernel(_nrt=False)
+@kernel()
 def _profile_batch(
     network: Network, rows: Rows, K: int, out_log_norm: Array, out_log_contribution: Array
 ) -> None:
@@ -510,7 +506,7 @@ def _profile_batch(
                 _pack_columns(network.W_rec[draw + d], rows.backward[d])
             else:
                 _pack_rows(network.W_rec[draw + d], rows.backward[d])
-            _pack(network.W_in[draw + d], True, rows.input_weights[d])
+            _pack_transpose(network.W_in[draw + d], rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)
             some = _some(rows, D, D * k)
@@ -523,7 +519,7 @@ def _profile_batch(
                 _logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
 
 
-@helper(_nrt=False)
+@helper()
 def _some(rows: Rows, D: int, R: int) -> Rows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size

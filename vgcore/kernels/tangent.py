@@ -24,7 +24,7 @@ from vgcore.kernels.rnn import (
     _activate_at,
     _copy,
     _meet_drive,
-    _pack,
+    _pack_transpose,
     _rescale_state,
 )
 from vgcore.kernels.tiles import _carry
@@ -129,8 +129,8 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
 @helper()
 def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Motion) -> Motion:
     """Pack the parameters of one draw; put a state (N,) and inputs (time, n_inputs) in place."""
-    _pack(network.W_rec[draw], True, motion.forward)
-    _pack(network.W_in[draw], True, motion.input_weights)
+    _pack_transpose(network.W_rec[draw], motion.forward)
+    _pack_transpose(network.W_in[draw], motion.input_weights)
     _copy(network.bias[draw], motion.bias)
     _copy(state, motion.x)
     motion.status[:] = 0

@@ -25,7 +25,7 @@ from vgcore.kernels.vectors import _matmat
 KEPT, ROWS = 1, 2  # for `new_workspace`
 
 
-@helper(_nrt=False)
+@helper()
 def _deep_net_forward(units: Units, sizes: Sizes, B: int, work: Workspace) -> None:
     """Run all layers: activities to z, their slopes to keep."""
     P, n = work.z.shape[1] // work.inputs.shape[1], sizes.n
@@ -49,7 +49,7 @@ def _deep_net_forward(units: Units, sizes: Sizes, B: int, work: Workspace) -> No
         _join_inputs(sizes, 0, 0, B, work.inputs, z)
 
 
-@helper(_nrt=False)
+@helper()
 def _deep_net_backward(
     units: Units, sizes: Sizes, truncation: int, B: int, parameters: Array, work: Workspace
 ) -> None:

@@ -40,7 +40,7 @@ def _multiply(x: Any, y: Any, out: Any) -> None:
     out[0] = x[0] * y[0]
 
 
-@helper(_nrt=False)
+@helper()
 def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: activities to z, their slopes to keep."""
     P = work.z.shape[1] // work.inputs.shape[1]
@@ -62,7 +62,7 @@ def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Worksp
         _join_inputs(sizes, t, length, B, work.inputs, z)
 
 
-@helper(_nrt=False)
+@helper()
 def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor: float) -> None:
     """Make of d = delta_t and y = W^T d, of a sequence, the factors of a term of Omega's gradient.
 
@@ -88,7 +88,7 @@ def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor:
         y[j] = to_y * (slope[j] * y[j])
 
 
-@helper(_nrt=False)
+@helper()
 def _add_omega(
     rules: Rules, draw: int, n: int, B: int, slope: Array, rows: Array, gradient: Array
 ) -> None:
@@ -106,7 +106,7 @@ def _add_omega(
     _add_matmat(d.reshape(B, P)[:, :n].T, y.reshape(B, P), gradient)
 
 
-@helper(_nrt=False)
+@helper()
 def _dense_backward(
     units: Units,
     sizes: Sizes,

@@ -53,7 +53,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[0] = h * z
 
 
-@helper(_nrt=False)
+@helper()
 def _gru_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: h to z, and keep what the way back multiplies by."""
     P, n = work.z.shape[1] // work.inputs.shape[1], sizes.n
@@ -79,7 +79,7 @@ def _gru_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _join_inputs(sizes, t, length, B, work.inputs, work.z[t][:size])
 
 
-@helper(_nrt=False)
+@helper()
 def _gru_backward(
     sizes: Sizes, truncation: int, length: int, B: int, parameters: Array, work: Workspace
 ) -> None:

@@ -36,7 +36,7 @@ from vgcore.kernels.training import (
 LEARN, TEST, GRADIENT = range(3)
 
 
-@kernel(_nrt=False)
+@kernel()
 def _lane(
     units: Units,
     sizes: Sizes,

@@ -25,7 +25,7 @@ from vgcore.kernels.vectors import _matmat
 KEPT, ROWS = 6, 16  # for `new_workspace`
 
 
-@helper(_nrt=False)
+@helper()
 def _lstm_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: h to z, and keep what the way back multiplies by."""
     P = work.z.shape[1] // work.inputs.shape[1]
@@ -49,7 +49,7 @@ def _lstm_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _join_inputs(sizes, t, length, B, work.inputs, work.z[t][:size])
 
 
-@helper(_nrt=False)
+@helper()
 def _lstm_backward(
     sizes: Sizes, truncation: int, length: int, B: int, parameters: Array, work: Workspace
 ) -> None:

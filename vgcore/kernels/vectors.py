@@ -566,18 +566,33 @@ def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     code.builder.ret(_square(code, code.vectors(x), code.width(*shape)))
 
 
+def _write_scale(code: _Code, x: ir.Value, *shape_and_factor: ir.Value) -> None:
+    """Write x *= factor, for an x that need not be padded."""
+    builder, (*shape, factor) = code.builder, shape_and_factor
+    builder.function.attributes.add("noinline")  # it is seldom called, and from many places
+    size = functools.reduce(builder.mul, shape)
+    width, vectors, factors = code.width(size), code.vectors(x), code.spread(factor)
+    with code.rolled(_int(0), width) as i:
+        code.store(builder.fmul(code.load(vectors, i), factors), vectors, i)
+    with code.rolled(builder.mul(width, _int(code.lanes)), size) as i:
+        place = code.at(x, i)
+        builder.store(builder.fmul(builder.load(place), factor), place)
+    builder.ret_void()
+
+
 def _routine(
     write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: Any
 ) -> tuple[Any, Callable[..., ir.Value]]:
     """Return the signature and the code of an intrinsic that calls the routine `write` makes.
 
-    The routine gets the address and the shape of each array. It is a function of its own, once in a
-    module, so that a kernel that calls it often stays small; LLVM puts it inline where that pays.
+    The routine gets the address and the shape of each array, and numbers as they are. It is a
+    function of its own, once in a module, so that a kernel that calls it often stays small; LLVM
+    puts it inline where that pays.
     """
     name = write.__name__.removeprefix("_write")
     element: Any = getattr(arrays[0], "dtype", None)
     for kind, ndim in zip(arrays, ndims, strict=True):
-        if ndim == 0 and isinstance(kind, types.Integer):
+        if ndim == 0 and (isinstance(kind, types.Integer) or kind == element):
             continue
         fits = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim == ndim
         if not fits or kind.dtype != element or element not in (types.float32, types.float64):
@@ -591,6 +606,9 @@ def _routine(
         for kind, argument in zip(signature.args, args, strict=True):
             if isinstance(kind, types.Integer):
                 values.append(context.cast(builder, argument, kind, types.int64))
+                continue
+            if kind == element:
+                values.append(argument)
                 continue
             array = context.make_array(kind)(context, builder, argument)
             values += [array.data, *cgutils.unpack_tuple(builder, array.shape, kind.ndim)]
@@ -638,6 +656,9 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         lanes = BYTES // out.itemsize
         lines = slice(line, line + count * step, step)
         out[lines, place : place + lanes] = W[first : first + lanes, begin : begin + count].T
+
+    def _scale(x: Array, factor: Any) -> None:
+        x *= factor
 
     def _max_abs(x: Array) -> Any:
         return np.abs(x).max()
@@ -702,6 +723,14 @@ else:
         return _routine(_write_turn, arrays, (2, 0, 0, 0, 2, 0, 0, 0), returns=None)
 
     @intrinsic
+    def _scale(typingctx: Any, x: Any, factor: Any) -> Any:
+        """Multiply a C-contiguous array by a number of its dtype, in place.
+
+        A loop would be compiled at every place where it is called from, each time unrolled.
+        """
+        return _routine(_write_scale, (x, factor), (getattr(x, "ndim", 0), 0), returns=None)
+
+    @intrinsic
     def _max_abs(typingctx: Any, x: Any) -> Any:
         """Return the largest modulus in a padded array; NaN is passed over."""
         return _routine(
@@ -750,13 +779,10 @@ def _scale_exact(x: Array, exponent: int) -> None:
     # whatever the first factor rounds is subnormal, and the next makes it 0, so none rounds twice.
     step = -np.finfo(x.dtype).minexp
     size = min(abs(exponent), 3 * step)
-    flat = x.reshape(x.size)
     for part in range(1 + size // step):
         power = step if part > 0 else size % step
         bits = (1023 + (power if exponent > 0 else -power)) << 52
-        factor = x.dtype.type(np.int64(bits).view(np.float64))
-        for i in range(flat.size):
-            flat[i] *= factor
+        _scale(x, x.dtype.type(np.int64(bits).view(np.float64)))
 
 
 @helper()
