@@ -16,7 +16,7 @@ from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.jit import helper, kernel
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.rnn import (
     _NEAR,
     LN2,
@@ -184,6 +184,7 @@ def _largest(x: Array, r: int, R: int, P: int) -> float:
 @helper()
 def _bring_in(x: Array, P: int, exponents: Integers, squares: Array) -> None:
     """Scale the rows of 2**exponents x whose square norm is out of range; 0 has the exponent 0."""
+    _apart()
     R = squares.size
     for r in range(R):
         if not _in_range(squares[r], x):
@@ -212,7 +213,8 @@ def _measure(
 
 @helper()
 def _bring_in_copy(x: Array, P: int, scratch: Array, exponents: Integers, squares: Array) -> None:
-    """As `_bring_in`, but x stays as it is; by itself, so that no caller holds it in line."""
+    """As `_bring_in`, but x stays as it is."""
+    _apart()
     _copy(x, scratch)
     _bring_in(scratch, P, exponents, squares)
 
@@ -322,8 +324,7 @@ def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
     """As `_scaled_squares`, but x stays as it is; scratch is of its size."""
     square = _sum_squares(x)
     if not _in_range(square, x):
-        for j in range(x.size):
-            scratch[j] = x[j]
+        _copy(x, scratch)
         square, exponent = _scaled_squares(scratch, exponent)
     return square, exponent
 

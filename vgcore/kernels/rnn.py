@@ -22,7 +22,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.jit import helper, kernel
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.vectors import (
     BYTES,
     _exponent,
@@ -183,6 +183,7 @@ def _copy(source: Array, target: Array) -> None:
 
     A loop, since an assignment to a slice takes seconds to compile for the error message in it.
     """
+    _apart()
     target[:] = 0.0
     for i in range(source.size):
         target[i] = source[i]
@@ -201,6 +202,7 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
 
     x is rescaled in place where s is not in range.
     """
+    _apart()
     square = _sum_squares(x)
     if not _in_range(square, x):
         if square == 0.0 and _max_abs(x) == 0.0:
@@ -217,6 +219,7 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     An exponent below 0 stands for a state so small that the activation is piecewise linear, one
     above 0 for a state whose largest entry is so large that it is there.
     """
+    _apart()
     largest = _max_abs(x)
     if exponent == 0 and 2.0**_NEAR <= largest <= 2.0**_FAR:
         return 0
@@ -354,6 +357,7 @@ def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
 
     A small state comes to the scale of the drive, and the drive to that of a large one.
     """
+    _apart()
     if exponent == 0 or _max_abs(drive) == 0.0:
         return exponent
     if exponent < 0 or _max_abs(state) == 0.0:
