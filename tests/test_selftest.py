@@ -33,8 +33,8 @@ MUTANTS = {
         "_copy(network.W_rec[draw, :, i], unrolled.W_rec[i])", "truncation: full",
     ),
     "transposed W, tangent": (
-        "kernels/tangent.py", "_pack(network.W_rec[draw], True, motion.forward)",
-        "_pack(network.W_rec[draw], False, motion.forward)", "RNN: exponents",
+        "kernels/tangent.py", "_pack_transpose(network.W_rec[draw], motion.forward)",
+        "_pack_transpose(network.W_rec[draw].T, motion.forward)", "RNN: exponents",
     ),
     "no derivative": (
         "kernels/vectors.py", "Y[:] = scale * (X.reshape", "Y[:] = 1.0 * (X.reshape", "RNN of 20",

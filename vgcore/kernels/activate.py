@@ -9,6 +9,7 @@ from numba import njit
 
 from vgcore._typing import Array
 from vgcore.activations import ACTIVATIONS, Activation
+from vgcore.kernels.jit import helper, kernel
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
@@ -19,7 +20,7 @@ def _unknown(wanted: int, x: Array, value: Array, slope: Array) -> None:
 def _link(activation: Activation, others: Callable[..., None]) -> Any:
     """Return a function that applies `activation` if its code is wanted and else asks `others`."""
     code = activation.code
-    function = njit(nogil=True, error_model="numpy", forceinline=True)(activation.function)
+    function = helper(cache=False, forceinline=True)(activation.function)
 
     # A closure never hits the disk cache, but `_activate`, which contains this one, does. Inlining
     # before types are known saves compiling each link by itself, which holds all links below.
@@ -39,7 +40,7 @@ for _activation in ACTIVATIONS.values():
     _chain = _link(_activation, _chain)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _activate(code: int, x: Array, value: Array, slope: Array) -> None:
     """Set value = s(x) and slope = s'(x) for the activation with this code; 1-D, contiguous."""
     _chain(code, x, value, slope)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import config, njit
+from numba import config
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.vectors import _BLOCKS, _Code, _routine
 
 CHAINS = 8  # vectors in `totals`, before the factor: the most that any processor uses
@@ -68,14 +69,14 @@ else:
         return _routine(_write_spin, (x, totals), (1, 1), returns=None)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(_nrt=True)
 def _sweep_passes(x: Array, n_passes: int, totals: Array) -> None:
     """Pass over x again and again; what a pass adds to is stored, so none can be left out."""
     for _ in range(n_passes):
         _sweep(x, totals)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel(_nrt=True)
 def _spin_passes(x: Array, n_passes: int, totals: Array) -> None:
     """Do the same with arithmetic alone."""
     for _ in range(n_passes):

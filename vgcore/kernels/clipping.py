@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
 from vgcore.kernels.elementary import _log_one
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import _copy
 from vgcore.kernels.unrolled import (
     Unrolled,
@@ -20,13 +20,13 @@ from vgcore.kernels.vectors import _exponent, _max_abs, _scale_exact, _sum_squar
 BY_NORM, BY_VALUE, BY_DELTA = range(3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _ldexp(x: float, exponent: int) -> float:
     """Return 2**exponent x for an exponent of any size."""
     return float(np.ldexp(x, max(-5000, min(5000, exponent))))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _clip_values(gradient: Array, exponent: int, threshold: float, out: Array) -> int:
     """Set out to the gradient clipped entry by entry, over the threshold; count those clipped."""
     clipped = 0
@@ -43,7 +43,7 @@ def _clip_values(gradient: Array, exponent: int, threshold: float, out: Array) -
     return clipped
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _clip_deltas(unrolled: Unrolled, threshold: float, clipped_norms: Array) -> tuple[int, float]:
     """Replace the gates by those of a backward pass that clips each delta to norm `threshold`.
 
@@ -73,7 +73,7 @@ def _clip_deltas(unrolled: Unrolled, threshold: float, clipped_norms: Array) -> 
     return clipped, largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _fall(log_norms: Array, log_eps: float) -> int:
     """Return the first lag at which the norm is down to eps of that at lag 0, or the last lag."""
     last = log_norms.size - 1
@@ -83,7 +83,7 @@ def _fall(log_norms: Array, log_eps: float) -> int:
     return last
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _clipping_lane(
     unrolled: Unrolled,
     n: int,

@@ -12,6 +12,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.columns import _matvec
 from vgcore.kernels.gates import _logs, _squares
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.rnn import (
     _activate_at,
     _copy,
@@ -34,7 +35,7 @@ def _in_rows(W: Array, matrix: Array) -> Array:
     return matrix
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _deep_forward(
     W: Array,
     bias: Array,
@@ -113,7 +114,7 @@ def _deep_backward(
             break
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _deep_jacobian(W: Array, residual: bool, slope: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a layer W (N, N)."""
     n = W.shape[0]
@@ -125,7 +126,7 @@ def _deep_jacobian(W: Array, residual: bool, slope: Array, out: Array) -> None:
             out[r, r] += 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _deep_batch(
     W: Array,
     bias: Array,

@@ -7,18 +7,18 @@ frame <- frame J^T for a frame held as rows.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log, _log_one
 from vgcore.kernels.jacobian import _multiply_factor
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.lyapunov import _accumulate, _rescale
 from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import Frame, _factor_frame, _orthonormalise_frame
 from vgcore.kernels.vectors import _matmat, _sum_squares
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _grow(
     steps: Array,
     last: bool,
@@ -52,7 +52,7 @@ def _grow(
             status[3] = 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _multiply(steps: Array, product: Array, scratch: Array) -> int:
     """Multiply a transposed product (S, P) by all steps and 2**-e; return e."""
     exponent = 0
@@ -65,7 +65,7 @@ def _multiply(steps: Array, product: Array, scratch: Array) -> int:
     return exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _factor_steps(
     steps: Array,
     last: bool,
@@ -92,7 +92,7 @@ def _factor_steps(
         _multiply_factor(rank, rank, frame, R, powers, mixing, product)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _estimate(growth: Array, powers: Integers, rank: int, measured: int, out: Array) -> None:
     """Set out to the exponents that growth 2**powers over `measured` steps stands for."""
     _log(growth, out)
@@ -100,7 +100,7 @@ def _estimate(growth: Array, powers: Integers, rank: int, measured: int, out: Ar
         out[r] = (out[r] + LN2 * powers[r]) / measured if r < rank else -np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _normalise_product(product: Array, exponent: int, out: Array) -> float:
     """Set out (S, S) to a transposed product (S, P) with norm 1, not transposed; return the log."""
     squares = _sum_squares(product)

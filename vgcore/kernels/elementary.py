@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit
+from numba import config
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import helper, kernel
 
 _MANTISSA_BITS = {"float32": 23, "float64": 52}
 _FRACTION_BITS = 2**52 - 1
@@ -216,7 +217,7 @@ _LARGE = _polynomial(float32=(2.0**64,), float64=(2.0**600,))
 _SMALL = _polynomial(float32=(2.0**-64,), float64=(2.0**-600,))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _exp_reduced(x: Any, low: Any) -> tuple[Any, Any, Any]:
     """Return whole, r, r_low with x + low = n ln 2 + r + r_low for whole = n + `_TO_NEAREST`."""
     whole = _fma(x, _LOG2_E, _TO_NEAREST(x))
@@ -226,7 +227,7 @@ def _exp_reduced(x: Any, low: Any) -> tuple[Any, Any, Any]:
     return whole, r, (high - r) + rest
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _exp_parts(x: Any, low: Any, unit: Any) -> tuple[Any, Any]:
     """Return s, p with unit * exp(x + low) = s + s p; `low` is a correction of x below its ulp.
 
@@ -237,7 +238,7 @@ def _exp_parts(x: Any, low: Any, unit: Any) -> tuple[Any, Any]:
     return _shift_exponent(unit, whole), _fma(r * r, _EXPM1(r), r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _double_exp_parts(x: Any) -> tuple[Any, Any]:
     """Return whole, p with exp(2 x) = 2**n (1 + 2 p) for whole = n + `_TO_NEAREST`.
 
@@ -250,7 +251,7 @@ def _double_exp_parts(x: Any) -> tuple[Any, Any]:
     return whole, _fma(r * r, _HALF_EXPM1(r), r)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _exp_square_parts(z: Any, factor: Any, unit: Any) -> tuple[Any, Any, Any]:
     """Return s, p, p_low with unit * exp(-factor z^2) = s (1 + p + p_low), factor 1 or 1/2."""
     square = z * z
@@ -260,13 +261,13 @@ def _exp_square_parts(z: Any, factor: Any, unit: Any) -> tuple[Any, Any, Any]:
     return _shift_exponent(unit, whole), p, _fma(r * r, tail, r - p) + r_low
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _erf_near_zero(x: Any) -> Any:
     """Return erf(x) for |x| <= 1."""
     return _fma(x, _ERF(x * x), x)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _tail_variable(z: Any) -> tuple[Any, Any, Any]:
     """Return v, e, t with v (1 + e) = 1 / (z + 4) to twice the precision, t = (z - 4) / (z + 4)."""
     kind = type(z)
@@ -275,14 +276,14 @@ def _tail_variable(z: Any) -> tuple[Any, Any, Any]:
     return v, e, _fma(kind(-8) * v, e, _fma(kind(-8), v, 1))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _normal_tail(z: Any) -> Any:
     """Return exp(z^2 / 2) Phi(-z) for z >= 0."""
     v, _, t = _tail_variable(z)
     return v * _fma(t, _TAIL(t), _TAIL_START(z))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _linear_parts(start: Any, start_low: Any, t: Any, slope: Any) -> tuple[Any, Any]:
     """Return start + start_low + t slope as a rounded sum and what the rounding lost."""
     product = t * slope
@@ -290,7 +291,7 @@ def _linear_parts(start: Any, start_low: Any, t: Any, slope: Any) -> tuple[Any, 
     return total, ((start - total) + product) + (_fma(t, slope, -product) + start_low)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _product(x: Any, x_low: Any, y: Any, y_low: Any, p: Any, p_low: Any) -> Any:
     """Return (x + x_low) (y + y_low) (1 + p + p_low), all but rounded once."""
     product = x * y
@@ -298,7 +299,7 @@ def _product(x: Any, x_low: Any, y: Any, y_low: Any, p: Any, p_low: Any) -> Any:
     return product + _fma(product, p, _fma(low, p, low))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _gelu_below(z: Any) -> tuple[Any, Any]:
     """Return z Phi(-z) and the derivative of x Phi(x) at x = -z, for 0 <= z <= 39 (float32: 14.9).
 
@@ -318,7 +319,7 @@ def _gelu_below(z: Any) -> tuple[Any, Any]:
     return value * s * _SMALL(z), slope * s * _SMALL(z)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _log_one(x: float) -> float:
     """Return ln(x) of a float64: -inf at 0, NaN below it and for NaN."""
     # x = 2**n m with m in [1/sqrt(2), sqrt(2)); a subnormal is lifted into the normal range first.
@@ -339,7 +340,7 @@ def _log_one(x: float) -> float:
     return value if x < np.inf else x
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _log(x: Array, out: Array) -> None:
     """Set out = ln(x) for 1-D arrays, in float64; ln(0) is -inf."""
     for j in range(x.size):

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.rnn import (
     _NEAR,
     LN2,
@@ -35,18 +35,18 @@ from vgcore.kernels.vectors import (
     padded,
 )
 
-_sigmoid = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["sigmoid"].function)
-_tanh = njit(nogil=True, error_model="numpy", forceinline=True)(ACTIVATIONS["tanh"].function)
+_sigmoid = helper(cache=False, forceinline=True)(ACTIVATIONS["sigmoid"].function)
+_tanh = helper(cache=False, forceinline=True)(ACTIVATIONS["tanh"].function)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _sigmoids(x: Array, value: Array, slope: Array) -> None:
     """Set value = sigmoid(x) and slope to its derivative."""
     for j in range(x.size):
         value[j], slope[j] = _sigmoid(x[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _tanhs(x: Array, value: Array, slope: Array) -> None:
     """Set value = tanh(x) and slope to its derivative."""
     for j in range(x.size):
@@ -107,7 +107,7 @@ def new_gate_rows(
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _pack_gates(W: Array, order: Integers, out: Array) -> None:
     """Pack the transposes of the gates of W (G N, m), in this order, as one of `gate_zeros`.
 
@@ -130,7 +130,7 @@ def _pack_gates(W: Array, order: Integers, out: Array) -> None:
                         out[panel * lines + i, place + lane] = row[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _place(vector: Array, order: Integers, r: int, P: int, out: Array) -> None:
     """Set row r of out, (parts, R, P), to the parts of a vector (parts N,), in this order."""
     n, plane = vector.size // order.size, out.size // order.size
@@ -141,7 +141,7 @@ def _place(vector: Array, order: Integers, r: int, P: int, out: Array) -> None:
             row[j] = vector[order[g] * n + j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _place_rows(
     vectors: Array, draw: int, trajectory: int, K: int, order: Integers, P: int, out: Array
 ) -> None:
@@ -151,7 +151,7 @@ def _place_rows(
         _place(vectors[d, k], order, r, P, out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _input_now(inputs: Array, draw: int, trajectory: int, t: int, K: int, now: Array) -> None:
     """Set now (R n_inputs,) to the inputs of rows, of which the first is this one."""
     n_inputs = inputs.shape[3]
@@ -165,14 +165,14 @@ def _input_now(inputs: Array, draw: int, trajectory: int, t: int, K: int, now: A
         ]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _scale_row(x: Array, r: int, R: int, P: int, exponent: int) -> None:
     """Multiply row r of x (parts, R, P) by 2**exponent."""
     for first in range(r * P, x.size, R * P):
         _scale_exact(x[first : first + P], exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _largest(x: Array, r: int, R: int, P: int) -> float:
     """Return the largest modulus in row r of x (parts, R, P)."""
     largest = 0.0
@@ -181,9 +181,10 @@ def _largest(x: Array, r: int, R: int, P: int) -> float:
     return largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _bring_in(x: Array, P: int, exponents: Integers, squares: Array) -> None:
     """Scale the rows of 2**exponents x whose square norm is out of range; 0 has the exponent 0."""
+    _apart()
     R = squares.size
     for r in range(R):
         if not _in_range(squares[r], x):
@@ -194,7 +195,7 @@ def _bring_in(x: Array, P: int, exponents: Integers, squares: Array) -> None:
     _row_squares(x, P, squares)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _measure(
     x: Array, P: int, exponent: Integers, scratch: Array, exponents: Integers, squares: Array
 ) -> bool:
@@ -206,12 +207,19 @@ def _measure(
         exponents[r] = exponent[r]
     if _row_squares(x, P, squares) == 0:
         return False
-    _copy(x, scratch)
-    _bring_in(scratch, P, exponents, squares)
+    _bring_in_copy(x, P, scratch, exponents, squares)
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
+def _bring_in_copy(x: Array, P: int, scratch: Array, exponents: Integers, squares: Array) -> None:
+    """As `_bring_in`, but x stays as it is."""
+    _apart()
+    _copy(x, scratch)
+    _bring_in(scratch, P, exponents, squares)
+
+
+@helper()
 def _settle(
     state: Array, P: int, measured: Integers, drive: Array, bias: Array, exponent: Integers
 ) -> bool:
@@ -234,33 +242,36 @@ def _settle(
     return some
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _start(drive: Array, P: int, exponent: Integers, start: Array) -> None:
     """Set start to the drive, or to 0 in rows with an exponent."""
-    R = exponent.size
-    for j in range(start.size):
-        start[j] = 0.0 if exponent[j // P % R] != 0 else drive[j]
+    for first in range(0, start.size, P):
+        scaled = exponent[first // P % exponent.size] != 0
+        for j in range(first, first + P):
+            start[j] = 0.0 if scaled else drive[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _add_scaled(drive: Array, P: int, exponent: Integers, x: Array) -> None:
     """Set rows of x with an exponent to drive + 2**exponent x."""
-    R = exponent.size
-    for j in range(x.size):
-        e = exponent[j // P % R]
+    for first in range(0, x.size, P):
+        e = exponent[first // P % exponent.size]
         if e != 0:
-            x[j] = drive[j] + x.dtype.type(np.ldexp(1.0, max(e, -1100))) * x[j]
+            factor = x.dtype.type(np.ldexp(1.0, max(e, -1100)))
+            for j in range(first, first + P):
+                x[j] = drive[j] + factor * x[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _straighten(x: Array, P: int, exponent: Integers, value: Array, slope: Array) -> None:
     """Set value and slope to x and 1 in rows with an exponent: they are where tanh is linear."""
-    for j in range(x.size):
-        if exponent[j // P] != 0:
-            value[j], slope[j] = x[j], 1.0
+    for r in range(exponent.size):
+        if exponent[r] != 0:
+            for j in range(r * P, (r + 1) * P):
+                value[j], slope[j] = x[j], 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
     """Multiply each row of x by 2**exponent."""
     for r in range(exponent.size):
@@ -268,7 +279,7 @@ def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
             _scale_row(x, r, exponent.size, P, exponent[r])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _row_logs(rows: Any, r: int, out: Array, out_c: Array) -> None:
     """Logs of norms and of contributions of one row.
 
@@ -287,7 +298,7 @@ def _row_logs(rows: Any, r: int, out: Array, out_c: Array) -> None:
         out_c[lag] = 0.5 * out_c[lag] + LN2 * both
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _some_rows(rows: GateRows, D: int, K: int) -> GateRows:
     """Return the scratch of K trajectories of D draws, where it has room for more."""
     R, most = D * K, rows.exponent.size
@@ -308,18 +319,17 @@ def _some_rows(rows: GateRows, D: int, K: int) -> GateRows:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
     """As `_scaled_squares`, but x stays as it is; scratch is of its size."""
     square = _sum_squares(x)
     if not _in_range(square, x):
-        for j in range(x.size):
-            scratch[j] = x[j]
+        _copy(x, scratch)
         square, exponent = _scaled_squares(scratch, exponent)
     return square, exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _logs(
     squares: Array,
     exponents: Integers,

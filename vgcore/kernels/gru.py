@@ -32,6 +32,7 @@ from vgcore.kernels.gates import (
     _straighten,
     _tanhs,
 )
+from vgcore.kernels.jit import kernel
 
 
 @_columnwise(3, 3)
@@ -66,7 +67,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[0] = h * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _gru_forward(
     rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
 ) -> None:
@@ -136,7 +137,7 @@ def _gru_backward(rows: GateRows, n_steps: int) -> None:
             _from_3_gates(gates, W, R, lag % 2, delta, delta)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _gru_jacobian(W: Array, keep: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a step, from its row of keep."""
     n, P = W.shape[1], keep.size // 4
@@ -148,7 +149,7 @@ def _gru_jacobian(W: Array, keep: Array, out: Array) -> None:
         out[r, r] += keep[3 * P + r]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _gru_batch(
     W_rec: Array,
     W_in: Array,

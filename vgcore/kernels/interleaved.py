@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import helper
 from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree, _turn
 
 # Sums in flight, most first: with one entry of x loaded for all of them, the more the better, as
@@ -270,7 +271,7 @@ def places(n: int, L: int, lanes: int) -> Integers:
     return np.arange(L)[:, None] * Q + i // Q * lanes + i % Q
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> None:
     """Put a matrix, or its transpose, to the lane of its network in out, (m, n, L Q)."""
     size = out.shape[1] * out.shape[2]
@@ -287,7 +288,7 @@ def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> N
                 line[place[j]] = matrix[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Array) -> None:
     """Put the matrices W (draws, rows, columns) from this draw on, or their transposes, to lanes.
 
@@ -308,7 +309,7 @@ def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Ar
             _pack_lane(W[min(draw + d, n_draws - 1)], transpose, columns[d], out)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _spread(
     logs: Array, begin: int, count: int, first: int, row: int, step: int, out: Array
 ) -> None:
@@ -321,14 +322,14 @@ def _spread(
             out[row + step * i, first + lag] = logs[lag, begin + i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _put_lane(vector: Array, place: Integers, out: Array) -> None:
     """Copy a vector to the lane of its network."""
     for i in range(vector.size):
         out[place[i]] = vector[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _take_lane(source: Array, place: Integers, n: int, out: Array) -> None:
     """Copy n entries of the lane of a network to a padded vector."""
     out[:] = 0.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
@@ -28,7 +28,7 @@ _LOW, _HIGH = 2.0**-100, 2.0**100
 _SWEEPS = 60  # of Jacobi rotations; six to ten are usual
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _product_lane(
     network: Network,
     draw: int,
@@ -71,7 +71,7 @@ def _product_lane(
     return float(0.5 * _log_one(squares) + LN2 * exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _multiply_factor(
     m: int, rank: int, frame: Frame, R: Array, powers: Integers, mixing: Array, product: Array
 ) -> None:
@@ -108,7 +108,7 @@ def _multiply_factor(
         old[c] = new[c] + exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _orthogonalise_rows(R: Array, powers: Integers) -> None:
     """Rotate pairs of rows, each times its power of two, until all are orthogonal.
 
@@ -150,7 +150,7 @@ def _orthogonalise_rows(R: Array, powers: Integers) -> None:
             return
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _log_values(R: Array, powers: Integers, out: Array) -> None:
     """Set out to the log singular values of R, each row times its power of two; -inf beyond."""
     _orthogonalise_rows(R, powers)
@@ -159,7 +159,7 @@ def _log_values(R: Array, powers: Integers, out: Array) -> None:
         out[i] = 0.5 * _log_one(_sum_squares(R[i])) + LN2 * powers[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _singular_values_lane(
     network: Network,
     draw: int,

@@ -28,15 +28,16 @@ from vgcore.kernels.interleaved import (
     _take_lane,
     places,
 )
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import (
     LN2,
     Network,
     _activate_at,
     _has_left,
     _meet_drive,
-    _pack,
     _pack_columns,
     _pack_rows,
+    _pack_transpose,
     _rescale_state,
     _scaled_squares,
 )
@@ -129,7 +130,7 @@ def new_leaky(
 # The matrices come as an argument, since Numba drops the branch for another number of its axes.
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _push(X: Array, M: Array, turn: int, start: Array, Y: Array, squares: Array) -> int:
     """Set Y = start + X M for each network, squares to those of X; return 1 for an extreme one."""
     if M.ndim == 4:
@@ -138,7 +139,7 @@ def _push(X: Array, M: Array, turn: int, start: Array, Y: Array, squares: Array)
     return _push_rows(X, M, turn, start, Y, squares)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _norms(M: Array, X: Array, squares: Array) -> int:
     """Set squares to the square norms of networks; return 1 for an extreme one."""
     if M.ndim == 4:
@@ -146,7 +147,7 @@ def _norms(M: Array, X: Array, squares: Array) -> int:
     return _row_squares(X, X.size // squares.size, squares)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _set_drives(M: Array, inputs: Array, draw: int, trajectory: int, t: int, some: Leaky) -> None:
     """Set the drive of each network to W_in u_t + b; M are the packed W_in."""
     K, P = some.exponent.size // some.D, some.one.shape[1]
@@ -165,7 +166,7 @@ def _set_drives(M: Array, inputs: Array, draw: int, trajectory: int, t: int, som
         _push_lanes(some.inputs, M[0], 0, some.bias, some.drive, some.ignored)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _place(vectors: Array, draw: int, trajectory: int, some: Leaky, target: Array) -> None:
     """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its place."""
     K = some.exponent.size // some.D
@@ -174,7 +175,7 @@ def _place(vectors: Array, draw: int, trajectory: int, some: Leaky, target: Arra
         _put_lane(vectors[d, k], some.place[r], target)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _settle(network: Network, some: Leaky, squares: Array, exponents: Integers) -> bool:
     """Measure the states, and bring each back into its range and to one scale with its drive.
 
@@ -196,7 +197,7 @@ def _settle(network: Network, some: Leaky, squares: Array, exponents: Integers) 
     return careful
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _activate_each(network: Network, some: Leaky) -> None:
     """Set value and slope of each network at the scale of its own."""
     n = network.bias.shape[1]
@@ -211,7 +212,7 @@ def _activate_each(network: Network, some: Leaky) -> None:
         _put_lane(slope[:n], some.place[r], some.slope)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _clear_padding(n: int, some: Leaky) -> None:
     """Zero the values beyond the units in use."""
     R = some.exponent.size
@@ -220,7 +221,7 @@ def _clear_padding(n: int, some: Leaky) -> None:
             some.value[some.place[r, i]] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _leaky_forward(
     network: Network,
     shares: Array,
@@ -298,7 +299,7 @@ def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
                     gate_squares[r], some.exponents[1, lag, r] = _squares(one, exponent[r], scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
     """Set out (N, N or more) to the transposed Jacobian of a step, from its row of keep."""
     out[:] = 0.0
@@ -308,7 +309,7 @@ def _leaky_jacobian(W: Array, shares: Array, keep: Array, out: Array) -> None:
         out[r, r] += shares[1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _pack_draws(network: Network, draw: int, forward: Array, some: Leaky) -> None:
     """Pack the weights of some.D draws from this one on; in lanes the last one repeats."""
     if forward.ndim == 4:
@@ -319,17 +320,17 @@ def _pack_draws(network: Network, draw: int, forward: Array, some: Leaky) -> Non
     for d in range(some.D):
         _pack_columns(network.W_rec[draw + d], forward[d])
         _pack_rows(network.W_rec[draw + d], some.backward[d])
-        _pack(network.W_in[draw + d], True, some.input_weights[d])
+        _pack_transpose(network.W_in[draw + d], some.input_weights[d])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _place_bias(network: Network, draw: int, some: Leaky) -> None:
     """Copy the bias of each network to its place."""
     n_draws, n = network.bias.shape
     _place(network.bias.reshape(n_draws, 1, n), draw, 0, some, some.bias)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _logs(
     some: Leaky, draw: int, trajectory: int, out_log_norm: Array, out_log_contribution: Array
 ) -> None:
@@ -354,7 +355,7 @@ def _logs(
             _spread(terms, d * K, k, first, row, 1, out_c)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _take_logs(some: Leaky, first: int, norms: Array, terms: Array) -> None:
     """Set both to the logarithms of all networks from the lag `first` on."""
     last, count, size = some.squares.shape[1] - 1, len(norms), norms.size
@@ -377,7 +378,7 @@ def _take_logs(some: Leaky, first: int, norms: Array, terms: Array) -> None:
             term[r] = 0.5 * term[r] + LN2 * (to_s[r] + past[r])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _leaky_batch(
     network: Network,
     shares: Array,
@@ -403,7 +404,7 @@ def _leaky_batch(
             _logs(some, draw, trajectory, out_log_norm, out_log_contribution)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _some(forward: Array, nets: Leaky, D: int, K: int) -> Leaky:
     """Return the scratch of K trajectories of D draws, or all of it for lanes: the last repeats."""
     if forward.ndim == 4:

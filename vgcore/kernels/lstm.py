@@ -33,6 +33,7 @@ from vgcore.kernels.gates import (
     _straighten,
     _tanhs,
 )
+from vgcore.kernels.jit import kernel
 
 
 @_columnwise(4, 4, 2, 6)
@@ -62,7 +63,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[1] = c * f
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@kernel(inline="always")
 def _lstm_forward(
     rows: GateRows, inputs: Array, draw: int, trajectory: int, burn_in: int, n_steps: int
 ) -> None:
@@ -144,7 +145,7 @@ def _lstm_backward(rows: GateRows, n_steps: int) -> None:
             _from_4_gates(gates, W, R, lag % 2, zeros, h)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _lstm_jacobian(W: Array, keep: Array, out: Array) -> None:
     """Set out (2 N, 2 N or more) to the transposed Jacobian of a step, from its row of keep.
 
@@ -163,7 +164,7 @@ def _lstm_jacobian(W: Array, keep: Array, out: Array) -> None:
         out[n + r, r] = h_of_c * f
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _lstm_batch(
     W_rec: Array,
     W_in: Array,

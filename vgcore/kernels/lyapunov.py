@@ -7,6 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.rnn import LN2
 from vgcore.kernels.tangent import (
     Frame,
@@ -118,7 +119,7 @@ def _exponents_lane(
             estimate[r] = (estimate[r] + LN2 * powers[r]) / measured if r < rank else -np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _exponents_batch(
     network: Network,
     first: int,

@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
 from vgcore.kernels.elementary import _log_one, _polynomial
+from vgcore.kernels.jit import helper, kernel
 
 # Unsigned throughout: Numba makes a float of a signed and an unsigned 64-bit integer.
 _WORD = np.uint64(0xFFFFFFFF)
@@ -43,7 +43,7 @@ _COSINE = _polynomial(
 )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Ten rounds on a counter of four 32-bit words and a key of two, each held in 64 bits."""
     for _ in range(10):
@@ -54,7 +54,7 @@ def _philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, 
     return c0, c1, c2, c3
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@kernel(forceinline=True)
 def _normal_pair(first: Any, second: Any) -> tuple[float, float]:
     """Two independent standard normal numbers from two 64-bit words."""
     # 1 - u lies on (0, 1] with 52 bits, and the angle in one of four quarters of a turn.
@@ -71,7 +71,7 @@ def _normal_pair(first: Any, second: Any) -> tuple[float, float]:
     return np.uint64(one).view(np.float64), np.uint64(other).view(np.float64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _words(key: Any, stream: Any, place: Any) -> tuple[Any, Any]:
     """Two 64-bit words at a place of a stream: `key` is Philox's, `stream` half of its counter."""
     w0, w1, w2, w3 = _philox(
@@ -80,14 +80,14 @@ def _words(key: Any, stream: Any, place: Any) -> tuple[Any, Any]:
     return (w1 << _HALF) | w0, (w3 << _HALF) | w2
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _uniform(word: Any) -> float:
     """Uniform on (0, 1), a half from either end at least, in steps of 2^-52."""
     fraction = np.uint64((word >> _SPARE) | _ONE_BITS).view(np.float64)
     return float(fraction - (1.0 - 0.5 * 2.0**-52))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _normal_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
     """Fill out (M,) with standard normal numbers of one stream from a place on.
 
@@ -102,7 +102,7 @@ def _normal_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
         out[out.size - 1] = _normal_pair(first, second)[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _uniform_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
     """The same for numbers uniform on (0, 1)."""
     pairs = out.size // 2
@@ -113,14 +113,14 @@ def _uniform_lane(key: Any, stream: Any, place: Any, out: Array) -> None:
         out[out.size - 1] = _uniform(_words(key, stream, place + np.uint64(pairs))[0])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _normal_batch(key: Any, salt: Any, address: Any, place: Any, out: Array) -> None:
     """Fill out (draws, M), draw by draw; draw d has the stream salt ^ (address + d)."""
     for d in range(out.shape[0]):
         _normal_lane(key, salt ^ (address + np.uint64(d)), place, out[d])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _uniform_batch(key: Any, salt: Any, address: Any, place: Any, out: Array) -> None:
     """The same for numbers uniform on (0, 1)."""
     for d in range(out.shape[0]):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import helper, kernel
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _haar_lane(normals: Array, scratch: Array, out: Array) -> None:
     """Turn an (N, N) standard normal matrix into a Haar orthogonal one.
 
@@ -45,7 +45,7 @@ def _haar_lane(normals: Array, scratch: Array, out: Array) -> None:
                 out[i, j] -= scaled * projection[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _haar_batch(normals: Array, scratch: Array, out: Array) -> None:
     for d in range(len(normals)):
         _haar_lane(normals[d], scratch, out[d])

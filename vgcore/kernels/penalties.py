@@ -9,7 +9,8 @@ import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.rnn import _copy, _pack
+from vgcore.kernels.jit import helper, kernel
+from vgcore.kernels.rnn import _copy, _pack_transpose
 from vgcore.kernels.tangent import Motion, Network
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.unrolled import Unrolled, _unroll
@@ -66,11 +67,11 @@ def _omega(unrolled: Unrolled, squared: bool, rows: Array, gradient: Array) -> f
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _orthogonality(W: Array, transposed: Array, gram: Array, gradient: Array) -> float:
     """Return ||W^T W - I||_F^2 and set gradient to 4 W (W^T W - I); all are (N, P)."""
     n = W.shape[0]
-    _pack(W[:, :n], True, transposed)
+    _pack_transpose(W[:, :n], transposed)
     _matmat(transposed, W, gram)
     for i in range(n):
         gram[i, i] -= 1.0
@@ -82,7 +83,7 @@ def _orthogonality(W: Array, transposed: Array, gram: Array, gradient: Array) ->
     return float(_sum_squares(gram))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _l2(W: Array, gradient: Array) -> float:
     """Return ||W||_F^2 and set gradient to 2 W."""
     for i in range(W.shape[0]):
@@ -130,7 +131,7 @@ def _penalty(
     return float(total / n_trajectories)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _move(source: Array, target: Array) -> None:
     """Copy the part that two matrices have in common."""
     for i in range(target.shape[0]):
@@ -138,7 +139,7 @@ def _move(source: Array, target: Array) -> None:
             target[i, j] = source[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _descend_lane(
     network: Network,
     draw: int,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.vectors import (
     _exponent,
     _matmat,
@@ -26,7 +27,7 @@ _TOLERANCE = 1e-10  # relative error of a radius that is settled before the last
 _TOP = 1000  # largest exponent while balancing: the entries may then span 2000 powers of two
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _separate(A: Array, reach: Flags) -> None:
     """Set to zero each A[i, j] where no path leads from j back to i.
 
@@ -52,7 +53,7 @@ def _separate(A: Array, reach: Flags) -> None:
                 A[i, j] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _balance(A: Array) -> None:
     """Bring the largest entries of row i and column i near each other, by powers of two.
 
@@ -81,7 +82,7 @@ def _balance(A: Array) -> None:
             return
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _trace(A: Array) -> float:
     total = 0.0
     for i in range(A.shape[0]):
@@ -89,7 +90,7 @@ def _trace(A: Array) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _residual(A: Array, square: Array, trace: float, pair: float, C: Array) -> float:
     """Return ||A^3 - trace A^2 + pair A||_F; `C` is scratch."""
     _matmat(A, square, C)
@@ -151,7 +152,7 @@ def _radius_lane(
     return float(np.ldexp(radius, exponent))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _radius_batch(
     W: Array,
     A: Array,

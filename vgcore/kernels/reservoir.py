@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from vgcore._typing import Array
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.leaky import Leaky, _leaky_forward, _pack_draws, _place_bias
 from vgcore.kernels.rnn import Network, _copy
 from vgcore.kernels.vectors import _scale_exact
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _states_lane(network: Network, shares: Array, skipped: int, rows: Leaky, out: Array) -> None:
     """Set the rows of out (T, N) to the states after each of T steps that follow `skipped` ones.
 

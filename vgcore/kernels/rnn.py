@@ -22,6 +22,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.vectors import (
     BYTES,
     _exponent,
@@ -145,26 +146,23 @@ def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtyp
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _pack(matrix: Array, transpose: bool, out: Array) -> None:
-    """Copy a matrix, or its transpose, into zero-padded rows."""
+@helper()
+def _pack_transpose(matrix: Array, out: Array) -> None:
+    """Copy the transpose of any matrix into zero-padded rows."""
     out[:] = 0.0
     for i in range(matrix.shape[0]):
         for j in range(matrix.shape[1]):
-            if transpose:
-                out[j, i] = matrix[i, j]
-            else:
-                out[i, j] = matrix[i, j]
+            out[j, i] = matrix[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _pack_rows(matrix: Array, out: Array) -> None:
     """Copy a contiguous matrix into zero-padded rows."""
     for i in range(matrix.shape[0]):
         _copy(matrix[i], out[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _pack_columns(matrix: Array, out: Array) -> None:
     """Copy the transpose of a contiguous square matrix into zero-padded rows, in whole squares."""
     n, lanes = matrix.shape[0], BYTES // out.itemsize
@@ -179,30 +177,32 @@ def _pack_columns(matrix: Array, out: Array) -> None:
                     out[j, i] = matrix[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _copy(source: Array, target: Array) -> None:
     """Set the first entries of target to source and the rest to zero.
 
     A loop, since an assignment to a slice takes seconds to compile for the error message in it.
     """
+    _apart()
     target[:] = 0.0
     for i in range(source.size):
         target[i] = source[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _of_row(array: Array, draw: int, trajectory: int) -> Array:
     """Return the part of one draw and trajectory; its axes are (draws or 1, trajectories or 1)."""
     part: Array = array[min(draw, array.shape[0] - 1), min(trajectory, array.shape[1] - 1)]
     return part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     """Return s, e with ||2**exponent x||^2 = s 4**e; an exact zero has s = e = 0.
 
     x is rescaled in place where s is not in range.
     """
+    _apart()
     square = _sum_squares(x)
     if not _in_range(square, x):
         if square == 0.0 and _max_abs(x) == 0.0:
@@ -212,13 +212,14 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     return square, exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
 
     An exponent below 0 stands for a state so small that the activation is piecewise linear, one
     above 0 for a state whose largest entry is so large that it is there.
     """
+    _apart()
     largest = _max_abs(x)
     if exponent == 0 and 2.0**_NEAR <= largest <= 2.0**_FAR:
         return 0
@@ -233,7 +234,7 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     return 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _piecewise_linear(slopes: Array, x: Array, value: Array, slope: Array) -> None:
     """An activation with one slope below zero and one above; at zero the lower one."""
     for j in range(x.size):
@@ -258,7 +259,7 @@ def _activate_far(
             value[j] = slope[j] * x[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     """Between which square norms of its activity the state 2**exponent x of n units may stay."""
     least, most = _range(x)
@@ -269,14 +270,14 @@ def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
     return least, most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
     """Whether the square norm of its activity says that the state 2**exponent x left its range."""
     least, most = _bounds(exponent, n, x)
     return not least <= square <= most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _activate_at(
     activation: int,
     near_zero: Array,
@@ -298,7 +299,7 @@ def _activate_at(
     _clear_padding(value, n, value.size)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _clear_padding(x: Array, n: int, P: int) -> None:
     """Zero the entries of each row beyond the units in use: s(0) need not be 0."""
     if n < P:
@@ -328,35 +329,35 @@ def _settle(
     """
     P, again = row.size, False
     for r in range(exponents.size):
-        part, exponent = slice(r * P, (r + 1) * P), exponents[r]
-        if exponent != 0:
-            _activate_at(
-                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
-            )
-        square = float(_sum_squares(value[part]))
-        if _has_left(x[part], exponent, n, square):
-            exponent = _rescale_state(x[part], exponent, near_zero, far)
-            exponents[r] = exponent
-            _activate_at(
-                activation, near_zero, far, x[part], exponent, n, row, value[part], slope[part]
-            )
-            square = float(_sum_squares(value[part]))
+        part = slice(r * P, (r + 1) * P)
+        state, activity, exponent, rescaled = x[part], value[part], exponents[r], False
+        while True:  # once, or once more; a second call would be compiled a second time
+            if rescaled or exponent != 0:
+                _activate_at(
+                    activation, near_zero, far, state, exponent, n, row, activity, slope[part]
+                )
+            square = float(_sum_squares(activity))
+            if rescaled or not _has_left(state, exponent, n, square):
+                break
+            exponents[r] = exponent = _rescale_state(state, exponent, near_zero, far)
+            rescaled = True
         again |= exponent != 0
         if not _in_range(square, row):
             again = True
-            _copy(value[part], row)
+            _copy(activity, row)
             square, exponent = _scaled_squares(row, exponent)
         squares[r] = square
         square_exponents[r, lag] = exponent
     return again
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _meet_drive(state: Array, exponent: int, drive: Array) -> int:
     """Bring a state 2**exponent x and its drive to one scale; return the new exponent.
 
     A small state comes to the scale of the drive, and the drive to that of a large one.
     """
+    _apart()
     if exponent == 0 or _max_abs(drive) == 0.0:
         return exponent
     if exponent < 0 or _max_abs(state) == 0.0:
@@ -463,7 +464,7 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         rows.norm_exponents[r, since[r] :] = exponents[r]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _place(vectors: Array, draw: int, trajectory: int, rows: Any, target: Array) -> None:
     """Copy the vector of each row, (draws or 1, trajectories or 1, N), to its place."""
     R, D, P = rows.exponent.size, rows.forward.shape[0], rows.row.size
@@ -491,7 +492,7 @@ def _logs(rows: Rows, r: int, out_log_norm: Array, out_log_contribution: Array) 
         out_log_contribution[lag] = log_norm + 0.5 * rows.logs[lag] + LN2 * activity_exponents[lag]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _profile_batch(
     network: Network, rows: Rows, K: int, out_log_norm: Array, out_log_contribution: Array
 ) -> None:
@@ -509,7 +510,7 @@ def _profile_batch(
                 _pack_columns(network.W_rec[draw + d], rows.backward[d])
             else:
                 _pack_rows(network.W_rec[draw + d], rows.backward[d])
-            _pack(network.W_in[draw + d], True, rows.input_weights[d])
+            _pack_transpose(network.W_in[draw + d], rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)
             some = _some(rows, D, D * k)
@@ -522,7 +523,7 @@ def _profile_batch(
                 _logs(some, r, out_log_norm[d, j], out_log_contribution[d, j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _some(rows: Rows, D: int, R: int) -> Rows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size

@@ -27,6 +27,7 @@ from vgcore.kernels.interleaved import (
     _take_lane,
     places,
 )
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import (
     LN2,
     SLOPE_BYTES,
@@ -155,7 +156,7 @@ def new_lanes(L: int, D: int, n: int, n_inputs: int, n_steps: int, dtype: np.dty
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _set_exponent(lanes: Lanes, lane: int, exponent: int, n: int) -> None:
     """Note the exponent of a state, and between which square norms of its activity it holds."""
     lanes.exponent[lane] = exponent
@@ -166,7 +167,7 @@ def _set_exponent(lanes: Lanes, lane: int, exponent: int, n: int) -> None:
     lanes.most[lane] = most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _clear(lanes: Lanes, n: int, x: Array) -> None:
     """Zero the entries of each draw beyond the units in use: s(0) need not be 0."""
     for i in range(n, len(lanes.forward)):
@@ -174,7 +175,7 @@ def _clear(lanes: Lanes, n: int, x: Array) -> None:
             x[lanes.place[lane, i]] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
+@helper(forceinline=True)
 def _straighten(near_zero: Array, small: Array, x: Array, value: Array, slope: Array) -> None:
     """Activate the states that are so small that the activation is two lines."""
     below, above = x.dtype.type(near_zero[0]), x.dtype.type(near_zero[1])
@@ -251,7 +252,7 @@ def _meet_drives(n: int, lanes: Lanes) -> bool:
     return moved
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _network(lanes: Lanes, lane: int, draw: int, trajectory: int, shape: Any) -> tuple[int, int]:
     """Which draw and trajectory a lane is, in arrays of this shape; the last of them repeats."""
     if len(lanes.columns) > 1:
@@ -272,7 +273,7 @@ def _set_drive(network: Network, draw: int, trajectory: int, t: int, lanes: Lane
     return bool(_max_abs(lanes.drive) != 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _place(vectors: Array, draw: int, trajectory: int, lanes: Lanes, target: Array) -> None:
     """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its lane."""
     for lane in range(lanes.exponent.size):
@@ -372,7 +373,7 @@ def _logs(
         _spread(activities, 0, count, first, row, step, out_log_contribution)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _add_exponents(
     norms: Array, activities: Array, norm_exponents: Array, activity_exponents: Array
 ) -> None:
@@ -382,7 +383,7 @@ def _add_exponents(
         activities[j] = norms[j] + 0.5 * activities[j] + LN2 * activity_exponents[j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _profile_lanes(
     network: Network, lanes: Lanes, out_log_norm: Array, out_log_contribution: Array
 ) -> None:

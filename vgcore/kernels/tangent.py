@@ -19,11 +19,12 @@ import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import helper
 from vgcore.kernels.rnn import (
     _activate_at,
     _copy,
     _meet_drive,
-    _pack,
+    _pack_transpose,
     _rescale_state,
 )
 from vgcore.kernels.tiles import _carry
@@ -117,7 +118,7 @@ def first_frame(normals: Array) -> Array:
     return rows
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     """Pack the parameters of one draw and put its initial state in place."""
     inputs = network.inputs[min(draw, network.inputs.shape[0] - 1)]
@@ -125,11 +126,11 @@ def _begin(network: Network, draw: int, motion: Motion) -> Motion:
     return _place(network, draw, inputs, state, motion)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Motion) -> Motion:
     """Pack the parameters of one draw; put a state (N,) and inputs (time, n_inputs) in place."""
-    _pack(network.W_rec[draw], True, motion.forward)
-    _pack(network.W_in[draw], True, motion.input_weights)
+    _pack_transpose(network.W_rec[draw], motion.forward)
+    _pack_transpose(network.W_in[draw], motion.input_weights)
     _copy(network.bias[draw], motion.bias)
     _copy(state, motion.x)
     motion.status[:] = 0
@@ -146,7 +147,7 @@ def _place(network: Network, draw: int, inputs: Array, state: Array, motion: Mot
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _advance(network: Network, motion: Motion) -> None:
     """Set the slopes of the state as it is, then take the state one step on."""
     x, value, slope, drive = motion.x, motion.value, motion.slope, motion.drive

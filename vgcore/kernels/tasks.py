@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.normals import _HALF, _ONE_BITS, _SPARE, _WORD, _philox
 
 ADDING, ORDER, COPY, RECALL, EXAMPLES = range(5)
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
     targets: Array  # (n, L, n_targets)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _uniforms(key: Any, stream: Any, batch: int, out: Array) -> None:
     """Fill out (M,) with numbers uniform on [0, 1), those of one batch of a stream; M < 2^33.
 
@@ -60,7 +60,7 @@ def _uniforms(key: Any, stream: Any, batch: int, out: Array) -> None:
         out[out.size - 1] = np.uint64((first >> _SPARE) | _ONE_BITS).view(np.float64) - 1.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _adding(length: int, numbers: Array, inputs: Array, targets: Array) -> None:
     """Values and two marks, one in each half; the target is the sum of the marked values."""
     half = length // 2
@@ -75,7 +75,7 @@ def _adding(length: int, numbers: Array, inputs: Array, targets: Array) -> None:
         targets[0, b, 0] = row[first] + row[second]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _order(length: int, marks: int, numbers: Array, inputs: Array, targets: Array) -> None:
     """Distractors, and symbols 0 or 1 at the marks; the class is their sequence, a bit each."""
     tenths = _TWO if marks == 2 else _THREE
@@ -95,7 +95,7 @@ def _order(length: int, marks: int, numbers: Array, inputs: Array, targets: Arra
         targets[0, b, 0] = label
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _copying(delay: int, numbers: Array, inputs: Array, targets: Array) -> None:
     """Ten symbols, blanks, the delimiter `delay` steps after the last symbol, blanks."""
     blank, delimiter = SYMBOLS, SYMBOLS + 1
@@ -114,7 +114,7 @@ def _copying(delay: int, numbers: Array, inputs: Array, targets: Array) -> None:
             targets[length - COPIED + i, b, 0] = int(numbers[b, i] * SYMBOLS)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _recall(delay: int, numbers: Array, inputs: Array, targets: Array) -> None:
     """White input on [-1, 1); the target is the input `delay` steps before."""
     for b in range(numbers.shape[0]):
@@ -124,7 +124,7 @@ def _recall(delay: int, numbers: Array, inputs: Array, targets: Array) -> None:
             targets[t - delay, b, 0] = inputs[t - delay, b, 0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _examples(problem: Problem, batch: int, numbers: Array, inputs: Array, targets: Array) -> None:
     """Examples drawn at random, or the next ones in turn."""
     n = problem.inputs.shape[0]
@@ -139,7 +139,7 @@ def _examples(problem: Problem, batch: int, numbers: Array, inputs: Array, targe
                 targets[t, b, i] = problem.targets[which, t, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _batch(
     problem: Problem,
     key: Any,

@@ -6,10 +6,9 @@ one step of a sequence is x_0, so a batch has no inputs of its own on the way.
 
 from __future__ import annotations
 
-from numba import njit
-
 from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
+from vgcore.kernels.jit import helper
 from vgcore.kernels.rnn import _copy
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
@@ -26,7 +25,7 @@ from vgcore.kernels.vectors import _matmat
 KEPT, ROWS = 1, 2  # for `new_workspace`
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _deep_net_forward(units: Units, sizes: Sizes, B: int, work: Workspace) -> None:
     """Run all layers: activities to z, their slopes to keep."""
     P, n = work.z.shape[1] // work.inputs.shape[1], sizes.n
@@ -50,7 +49,7 @@ def _deep_net_forward(units: Units, sizes: Sizes, B: int, work: Workspace) -> No
         _join_inputs(sizes, 0, 0, B, work.inputs, z)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _deep_net_backward(
     units: Units, sizes: Sizes, truncation: int, B: int, parameters: Array, work: Workspace
 ) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _columnwise
+from vgcore.kernels.jit import helper
 from vgcore.kernels.penalties import OMEGA, OMEGA_SQUARED
 from vgcore.kernels.rnn import _copy, _scaled_squares
 from vgcore.kernels.tiles import _add_matmat
@@ -40,7 +40,7 @@ def _multiply(x: Any, y: Any, out: Any) -> None:
     out[0] = x[0] * y[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: activities to z, their slopes to keep."""
     P = work.z.shape[1] // work.inputs.shape[1]
@@ -62,7 +62,7 @@ def _dense_forward(units: Units, sizes: Sizes, length: int, B: int, work: Worksp
         _join_inputs(sizes, t, length, B, work.inputs, z)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor: float) -> None:
     """Make of d = delta_t and y = W^T d, of a sequence, the factors of a term of Omega's gradient.
 
@@ -88,7 +88,7 @@ def _omega_rows(squared: bool, n: int, d: Array, y: Array, slope: Array, factor:
         y[j] = to_y * (slope[j] * y[j])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _add_omega(
     rules: Rules, draw: int, n: int, B: int, slope: Array, rows: Array, gradient: Array
 ) -> None:
@@ -106,7 +106,7 @@ def _add_omega(
     _add_matmat(d.reshape(B, P)[:, :n].T, y.reshape(B, P), gradient)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _dense_backward(
     units: Units,
     sizes: Sizes,

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from vgcore._typing import Array
 from vgcore.kernels.columns import _columnwise, _fma
 from vgcore.kernels.gates import _sigmoids, _tanhs
+from vgcore.kernels.jit import helper
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Sizes,
@@ -54,7 +53,7 @@ def _to_gates(delta: Any, keep: Any, gates: Any) -> None:
     delta[0] = h * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _gru_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: h to z, and keep what the way back multiplies by."""
     P, n = work.z.shape[1] // work.inputs.shape[1], sizes.n
@@ -80,7 +79,7 @@ def _gru_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _join_inputs(sizes, t, length, B, work.inputs, work.z[t][:size])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _gru_backward(
     sizes: Sizes, truncation: int, length: int, B: int, parameters: Array, work: Workspace
 ) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from vgcore._typing import Array
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.tasks import Problem
 from vgcore.kernels.train_deep import _deep_net_backward, _deep_net_forward
 from vgcore.kernels.train_dense import _dense_backward, _dense_forward
@@ -37,7 +36,7 @@ from vgcore.kernels.training import (
 LEARN, TEST, GRADIENT = range(3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@kernel()
 def _lane(
     units: Units,
     sizes: Sizes,

@@ -6,10 +6,9 @@ other.
 
 from __future__ import annotations
 
-from numba import njit
-
 from vgcore._typing import Array
 from vgcore.kernels.gates import _sigmoids, _tanhs
+from vgcore.kernels.jit import helper
 from vgcore.kernels.lstm import _give_out, _take_up, _to_gates
 from vgcore.kernels.rnn import _copy
 from vgcore.kernels.tiles import _add_matmat
@@ -26,7 +25,7 @@ from vgcore.kernels.vectors import _matmat
 KEPT, ROWS = 6, 16  # for `new_workspace`
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _lstm_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Run the net: h to z, and keep what the way back multiplies by."""
     P = work.z.shape[1] // work.inputs.shape[1]
@@ -50,7 +49,7 @@ def _lstm_forward(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _join_inputs(sizes, t, length, B, work.inputs, work.z[t][:size])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _lstm_backward(
     sizes: Sizes, truncation: int, length: int, B: int, parameters: Array, work: Workspace
 ) -> None:

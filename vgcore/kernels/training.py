@@ -18,12 +18,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array
 from vgcore.kernels.elementary import _exp_parts, _log_one
+from vgcore.kernels.jit import helper
 from vgcore.kernels.penalties import L2, ORTHOGONALITY, _l2, _orthogonality
-from vgcore.kernels.rnn import _copy, _pack
+from vgcore.kernels.rnn import _copy, _pack_transpose
 from vgcore.kernels.tasks import EXAMPLES, Problem, _batch
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.vectors import _matmat, _sum_squares, aligned_zeros, padded
@@ -134,7 +134,7 @@ def parameter_count(sizes: Sizes, dtype: np.dtype[Any]) -> int:
     return (sizes.gates * sizes.n + sizes.n_outputs) * row_size(sizes, dtype)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _split(sizes: Sizes, parameters: Array) -> tuple[Array, Array]:
     """Return theta (G, N, P) and the readout (n_outputs, P) as views."""
     rows = sizes.gates * sizes.n
@@ -144,17 +144,17 @@ def _split(sizes: Sizes, parameters: Array) -> tuple[Array, Array]:
     return theta, readout
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _prepare(sizes: Sizes, parameters: Array, work: Workspace) -> None:
     """Transpose the matrices of a net for its forward pass."""
     theta, readout = _split(sizes, parameters)
     K = work.forward.shape[1]
     for g in range(sizes.gates):
-        _pack(theta[g, :, :K], True, work.forward[g])
-    _pack(readout[:, : sizes.n + 1], True, work.readout)
+        _pack_transpose(theta[g, :, :K], work.forward[g])
+    _pack_transpose(readout[:, : sizes.n + 1], work.readout)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _join_inputs(sizes: Sizes, t: int, length: int, B: int, inputs: Array, z: Array) -> None:
     """Put the ones, u_{t+1} and zeros behind the activities in the rows z_t (B P,)."""
     n, first, P = sizes.n, sizes.n + sizes.ones, z.size // B
@@ -167,7 +167,7 @@ def _join_inputs(sizes: Sizes, t: int, length: int, B: int, inputs: Array, z: Ar
                 row[first + i] = inputs[t, b, i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _exp(x: float) -> float:
     """e^x of a float64 at most 0; e^-700 below that."""
     low = np.float64(0.0)
@@ -175,7 +175,7 @@ def _exp(x: float) -> float:
     return float(s + s * p)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _losses(problem: Problem, n_outputs: int, B: int, outputs: Array, targets: Array) -> float:
     """Return the mean loss, over sequences, steps and outputs; set outputs to its derivative."""
     steps = outputs.shape[0]
@@ -203,7 +203,7 @@ def _losses(problem: Problem, n_outputs: int, B: int, outputs: Array, targets: A
     return float(total * share)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _count_wrong(problem: Problem, n_outputs: int, B: int, outputs: Array, targets: Array) -> int:
     """Count wrong predictions at the scored steps: not the largest output, or too large an error.
 
@@ -224,7 +224,7 @@ def _count_wrong(problem: Problem, n_outputs: int, B: int, outputs: Array, targe
     return wrong
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _read_out(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Set the outputs at the last steps."""
     P, steps = work.z.shape[1] // work.inputs.shape[1], work.outputs.shape[0]
@@ -233,7 +233,7 @@ def _read_out(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
         _matmat(z, work.readout, work.outputs[i][:B])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _readout_gradient(sizes: Sizes, length: int, B: int, work: Workspace) -> None:
     """Set the derivative by the readout, and clear that by all else."""
     work.gradient[:] = 0.0
@@ -247,7 +247,7 @@ def _readout_gradient(sizes: Sizes, length: int, B: int, work: Workspace) -> Non
             gradient[k, j] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _add_loss(
     sizes: Sizes, t: int, length: int, B: int, readout: Array, work: Workspace, dh: Array
 ) -> None:
@@ -257,7 +257,7 @@ def _add_loss(
         _add_matmat(work.outputs[i][:B, : sizes.n_outputs], readout, dh)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _add_penalties(
     sizes: Sizes, rules: Rules, draw: int, parameters: Array, work: Workspace
 ) -> None:
@@ -279,7 +279,7 @@ def _add_penalties(
                 gradient[g, i, j] += strength * step[i, j]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _clip(rules: Rules, draw: int, gradient: Array) -> float:
     """Clip a gradient in place, and return its norm before."""
     norm = np.sqrt(float(_sum_squares(gradient)))
@@ -295,7 +295,7 @@ def _clip(rules: Rules, draw: int, gradient: Array) -> float:
     return float(norm)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _move(
     rules: Rules,
     rate: float,
@@ -329,7 +329,7 @@ def _move(
             parameters[j] -= step * (first[j] / (np.sqrt(second[j]) / root + eps))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _descend(
     rules: Rules,
     draw: int,
@@ -358,7 +358,7 @@ def _descend(
     return True, norm
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _record(update: int, every: int, loss: float, norm: float, losses: Array, norms: Array) -> None:
     """Note an update (counted from 1): the mean loss and the largest norm of each window."""
     window, place = (update - 1) // every, (update - 1) % every
@@ -368,7 +368,7 @@ def _record(update: int, every: int, loss: float, norm: float, losses: Array, no
     norms[window] = max(norms[window], norm)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+@helper()
 def _next_batch(problem: Problem, key: Any, stream: Any, batch: int, work: Workspace) -> int:
     """Make a batch in the workspace and return the length of its sequences."""
     return int(_batch(problem, key, stream, batch, work.numbers, work.inputs, work.targets))

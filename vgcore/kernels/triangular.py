@@ -17,14 +17,14 @@ column to its own precision: a large column is used up by its pivot, and is exac
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.tiles import PANEL, _eliminate, _multipliers, _row_sums, _subtract_panel
 from vgcore.kernels.vectors import _sum_squares, _vecmat
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _factor(F: Array, L: Array, diagonal: Array, pivots: Integers, alive: Integers) -> None:
     """Replace the rows of F (m, P) by those of U, where F = L U.
 
@@ -44,7 +44,7 @@ def _factor(F: Array, L: Array, diagonal: Array, pivots: Integers, alive: Intege
             _subtract_panel(multipliers, panel, alive, F[stop:])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _orthonormalise(F: Array, L: Array, diagonal: Array, sums: Array) -> None:
     """Replace the rows of F (m, P), which are independent, by those of Q, where F = L Q.
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.jit import kernel
 from vgcore.kernels.rnn import _copy
 from vgcore.kernels.unrolled import (
     NOTHING,
@@ -44,7 +45,7 @@ def _carry_losses(
         exponents[0, t] = _settle(carried[t], exponents[0, t])[1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _truncation_lane(
     unrolled: Unrolled,
     losses: Array,

@@ -24,6 +24,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
+from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import LN2, _copy, _of_row, _scaled_squares
 from vgcore.kernels.tangent import Motion, Network, _advance, _place
 from vgcore.kernels.tiles import _add_matmat, _row_sums
@@ -84,14 +85,14 @@ def new_unrolled(n: int, n_steps: int, gates: int = 1, states: int = 1) -> Unrol
     return unrolled
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _settle(x: Array, exponent: int) -> tuple[float, int]:
     """Return s, e with ||2**exponent x||^2 = s 4**e, x rescaled in place; NOTHING for a zero."""
     square, exponent = _scaled_squares(x, exponent)
     return square, NOTHING if square == 0.0 else exponent
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _add_scaled(
     source: Array, source_exponent: int, scratch: Array, target: Array, target_exponent: int
 ) -> int:
@@ -144,7 +145,7 @@ def _place_loss(loss: Array, P: int, out: Array) -> tuple[float, int]:
     return _settle(out, int(np.int64(0)))  # no literal, which is a type of its own: compiled again
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _unroll_back(losses: Array, unrolled: Unrolled) -> None:
     """Run the backward pass over a trajectory, whose values are settled first.
 
@@ -174,7 +175,7 @@ def _unroll_back(losses: Array, unrolled: Unrolled) -> None:
             squares[0, t], exponents[0, t] = _settle(delta, exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _unroll(
     network: Network,
     draw: int,
@@ -203,7 +204,7 @@ def _unroll(
     _unroll_back(losses, unrolled)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _add_terms(
     gates: Array,
     gate_exponents: Integers,
@@ -234,7 +235,7 @@ def _add_terms(
     return top
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _gradient(unrolled: Unrolled, out: Array) -> int:
     """Set out, as W_rec, to dE/dW_rec 2**-e and return e; NOTHING where all terms are zeros."""
     out[:] = 0.0
@@ -253,20 +254,20 @@ def _gradient(unrolled: Unrolled, out: Array) -> int:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _log_norm(squares: float, exponent: int) -> float:
     """Return ln of the norm whose square is squares 4**exponent; -inf for zero."""
     return float(0.5 * _log_one(squares) + LN2 * exponent)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _dot(A: Array, B: Array, product: Array) -> float:
     """Return the sum of the products of entries of two padded arrays; product (1,) is scratch."""
     _row_sums(A.reshape(1, A.size), B.reshape(B.size), product)
     return float(product[0])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _cosine(A: Array, B: Array, product: Array) -> float:
     """Return the cosine between two padded arrays; 0 where either is exactly zero."""
     lengths = np.sqrt(_sum_squares(A)) * np.sqrt(_sum_squares(B))

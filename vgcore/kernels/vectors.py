@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
+from vgcore.kernels.jit import helper, kernel
 
 BYTES = 64  # the length of a vector, and the alignment of every row
 
@@ -252,10 +253,10 @@ def _write_vecmat(
     for columns in _BLOCKS[code.wide]:
         with code.steps(done, width, columns) as column:
             sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
-            with cgutils.for_range(builder, n) as row:
-                factor = code.spread(builder.load(code.at(x, row.index)))
+            with code.rolled(_int(0), n) if columns > 2 else _counted(builder, n) as row:
+                factor = code.spread(builder.load(code.at(x, row)))
                 for c, total in enumerate(sums):
-                    entry = code.load(M, builder.mul(row.index, width), column, c)
+                    entry = code.load(M, builder.mul(row, width), column, c)
                     code.accumulate(total, factor, entry)
             for c, total in enumerate(sums):
                 code.store(builder.load(total), y, column, c)
@@ -557,8 +558,14 @@ def _square(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
     """Return the sum of the squares of the vectors x[:width]."""
     total = code.variable(code.zero)
     code.builder.store(code.zero, total)
-    with cgutils.for_range(code.builder, width) as column:
-        value = code.load(x, column.index)
+    # a chain of sums, which no copies of the loop make shorter; a known width has no loop
+    loop = (
+        _counted(code.builder, width)
+        if isinstance(width, ir.Constant)
+        else code.rolled(_int(0), width)
+    )
+    with loop as column:
+        value = code.load(x, column)
         code.accumulate(total, value, value)
     return code.fold(code.builder.load(total), code.builder.fadd)
 
@@ -568,18 +575,33 @@ def _write_sum_squares(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
     code.builder.ret(_square(code, code.vectors(x), code.width(*shape)))
 
 
+def _write_scale(code: _Code, x: ir.Value, *shape_and_factor: ir.Value) -> None:
+    """Write x *= factor, for an x that need not be padded."""
+    builder, (*shape, factor) = code.builder, shape_and_factor
+    builder.function.attributes.add("noinline")  # it is seldom called, and from many places
+    size = functools.reduce(builder.mul, shape)
+    width, vectors, factors = code.width(size), code.vectors(x), code.spread(factor)
+    with code.rolled(_int(0), width) as i:
+        code.store(builder.fmul(code.load(vectors, i), factors), vectors, i)
+    with code.rolled(builder.mul(width, _int(code.lanes)), size) as i:
+        place = code.at(x, i)
+        builder.store(builder.fmul(builder.load(place), factor), place)
+    builder.ret_void()
+
+
 def _routine(
     write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: Any
 ) -> tuple[Any, Callable[..., ir.Value]]:
     """Return the signature and the code of an intrinsic that calls the routine `write` makes.
 
-    The routine gets the address and the shape of each array. It is a function of its own, once in a
-    module, so that a kernel that calls it often stays small; LLVM puts it inline where that pays.
+    The routine gets the address and the shape of each array, and numbers as they are. It is a
+    function of its own, once in a module, so that a kernel that calls it often stays small; LLVM
+    puts it inline where that pays.
     """
     name = write.__name__.removeprefix("_write")
     element: Any = getattr(arrays[0], "dtype", None)
     for kind, ndim in zip(arrays, ndims, strict=True):
-        if ndim == 0 and isinstance(kind, types.Integer):
+        if ndim == 0 and (isinstance(kind, types.Integer) or kind == element):
             continue
         fits = isinstance(kind, types.Array) and kind.layout == "C" and kind.ndim == ndim
         if not fits or kind.dtype != element or element not in (types.float32, types.float64):
@@ -593,6 +615,9 @@ def _routine(
         for kind, argument in zip(signature.args, args, strict=True):
             if isinstance(kind, types.Integer):
                 values.append(context.cast(builder, argument, kind, types.int64))
+                continue
+            if kind == element:
+                values.append(argument)
                 continue
             array = context.make_array(kind)(context, builder, argument)
             values += [array.data, *cgutils.unpack_tuple(builder, array.shape, kind.ndim)]
@@ -640,6 +665,9 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         lanes = BYTES // out.itemsize
         lines = slice(line, line + count * step, step)
         out[lines, place : place + lanes] = W[first : first + lanes, begin : begin + count].T
+
+    def _scale(x: Array, factor: Any) -> None:
+        x *= factor
 
     def _max_abs(x: Array) -> Any:
         return np.abs(x).max()
@@ -704,6 +732,14 @@ else:
         return _routine(_write_turn, arrays, (2, 0, 0, 0, 2, 0, 0, 0), returns=None)
 
     @intrinsic
+    def _scale(typingctx: Any, x: Any, factor: Any) -> Any:
+        """Multiply a C-contiguous array by a number of its dtype, in place.
+
+        A loop would be compiled at every place where it is called from, each time unrolled.
+        """
+        return _routine(_write_scale, (x, factor), (getattr(x, "ndim", 0), 0), returns=None)
+
+    @intrinsic
     def _max_abs(typingctx: Any, x: Any) -> Any:
         """Return the largest modulus in a padded array; NaN is passed over."""
         return _routine(
@@ -722,7 +758,7 @@ _LOW_32, _HIGH_32 = _BOUNDS[4]
 _LOW_64, _HIGH_64 = _BOUNDS[8]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _range(x: Array) -> tuple[float, float]:
     """Between which square norms a vector in the dtype of x may stay as it is."""
     if x.itemsize == 4:
@@ -730,14 +766,14 @@ def _range(x: Array) -> tuple[float, float]:
     return _LOW_64, _HIGH_64
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@helper(forceinline=True)
 def _in_range(square: float, x: Array) -> bool:
     """Whether a vector with this square norm may stay as it is, in the dtype of x."""
     least, most = _range(x)
     return bool(least <= square <= most)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _exponent(value: float) -> int:
     """Return the e with 2**e <= |value| < 2**(e + 1); -1077 for 0, 1024 for inf."""
     shift = 0 if abs(value) >= 2.0**-1022 else 54
@@ -745,23 +781,20 @@ def _exponent(value: float) -> int:
     return int((bits >> 52) & 0x7FF) - 1023 - shift
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _scale_exact(x: Array, exponent: int) -> None:
     """Multiply the C-contiguous `x` by 2**exponent: exact, or rounded once where it underflows."""
     # A power of two beyond the range of one float takes several factors, the outermost ones last:
     # whatever the first factor rounds is subnormal, and the next makes it 0, so none rounds twice.
     step = -np.finfo(x.dtype).minexp
     size = min(abs(exponent), 3 * step)
-    flat = x.reshape(x.size)
     for part in range(1 + size // step):
         power = step if part > 0 else size % step
         bits = (1023 + (power if exponent > 0 else -power)) << 52
-        factor = x.dtype.type(np.int64(bits).view(np.float64))
-        for i in range(flat.size):
-            flat[i] *= factor
+        _scale(x, x.dtype.type(np.int64(bits).view(np.float64)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@helper()
 def _normalise(x: Array) -> int:
     """Scale x in place to a largest entry in [1, 2); return e with old x = 2**e new x."""
     exponent = _exponent(_max_abs(x))
