@@ -105,7 +105,7 @@ def _fraction(vectors: bool) -> Callable[[Run], Measured]:
             row
             for row in run.rows
             if row.fraction is not None
-            and (row.operation == PROFILE and row.case.n_trajectories == 1) == vectors
+            and (row.operation.endswith("_profile") and row.case.n_trajectories == 1) == vectors
         ]
         if not rows:
             return None
@@ -165,12 +165,12 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
     ("gradient_profile, N = 256, float32: ≥ 3.5", _each(PROFILE, (256,), 3.5, "float32")),
     ("gradient_profile, N = 256, float64: ≥ 5", _each(PROFILE, (256,), 5, "float64")),
     (
-        "gradient_profile, 16 trajectories a draw, N = 16 to 128: ≥ 3 each",
+        "gradient_profile, 16 trajectories a draw, N = 16 to 128, 1,000 draws: ≥ 3 each",
         _each(PROFILE, _FEW, 3, many=True),
     ),
-    ("LSTM profile, N = 16 to 128: ≥ 5", _each("lstm_profile", _FEW, 5)),
-    ("GRU profile, N = 16 to 128: ≥ 5", _each("gru_profile", _FEW, 5)),
-    ("leaky profile, N = 16 to 128: ≥ 5", _each("leaky_profile", _FEW, 5)),
+    ("LSTM profile, N = 16 to 128, 1,000 draws: ≥ 5", _each("lstm_profile", _FEW, 5)),
+    ("GRU profile, N = 16 to 128, 1,000 draws: ≥ 5", _each("gru_profile", _FEW, 5)),
+    ("leaky profile, N = 16 to 128, 1,000 draws: ≥ 5", _each("leaky_profile", _FEW, 5)),
     ("deep profile, N = 16 to 128: ≥ 5", _each("deep_profile", _FEW, 5)),
     ("full Lyapunov spectrum, N = 16 to 128: ≥ 5", _each("lyapunov_exponents", _FEW, 5)),
     ("spectral radius, N = 32 to 128: ≥ 5", _each("spectral_radius", (32, 64, 128), 5)),
