@@ -16,6 +16,7 @@ from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
+from vgcore.kernels.interleaved import _spread
 from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.rnn import (
     _NEAR,
@@ -53,6 +54,10 @@ def _tanhs(x: Array, value: Array, slope: Array) -> None:
         value[j], slope[j] = _tanh(x[j])
 
 
+# Logarithms are taken of so many lags of all rows at a time, which stay in the first cache.
+CHUNK = 32
+
+
 class GateRows(NamedTuple):
     """Scratch for R rows side by side, of a cell with G gates and a state of S vectors.
 
@@ -71,7 +76,7 @@ class GateRows(NamedTuple):
     exponents: Integers  # (3, T + 1, R)
     exponent: Integers  # (R,): of the state now
     sizes: Integers  # N and P
-    logs: Array  # (2, T + 1)
+    logs: Array  # (3, CHUNK, R)
 
 
 def new_gate_rows(
@@ -103,7 +108,7 @@ def new_gate_rows(
         exponents=np.zeros((3, n_steps + 1, R), np.int64),
         exponent=np.zeros(R, np.int64),
         sizes=np.array([n, P]),
-        logs=np.empty((2, n_steps + 1)),
+        logs=np.empty((3, CHUNK, R)),
     )
 
 
@@ -280,22 +285,56 @@ def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
 
 
 @helper()
-def _row_logs(rows: Any, r: int, out: Array, out_c: Array) -> None:
-    """Logs of norms and of contributions of one row.
+def _all_logs(
+    rows: Any,
+    D: int,
+    draw: int,
+    trajectory: int,
+    out_log_norm: Array,
+    out_log_contribution: Array,
+) -> None:
+    """Take the logarithms of norms and of contributions of D draws, from this one on.
 
-    A product of two squares may leave the range of float32, and float() would stay in it.
+    The first row is of this trajectory. Rows beyond the last draw or trajectory are left out.
     """
-    last = out.size - 1
+    n_draws, n_trajectories, n_lags = out_log_norm.shape
+    out = out_log_norm.reshape(n_draws * n_trajectories, n_lags)
+    out_c = out_log_contribution.reshape(n_draws * n_trajectories, n_lags)
+    K = rows.exponent.size // D
+    some, k = min(D, n_draws - draw), min(K, n_trajectories - trajectory)
+    for first in range(0, n_lags, CHUNK):
+        count = min(CHUNK, n_lags - first)
+        norms, terms = rows.logs[0][:count], rows.logs[1][:count]
+        _take_logs(rows, first, norms, terms)
+        if K == 1:
+            row = draw * n_trajectories + trajectory
+            _spread(norms, 0, some, first, row, n_trajectories, out)
+            _spread(terms, 0, some, first, row, n_trajectories, out_c)
+            continue
+        for d in range(some):
+            row = (draw + d) * n_trajectories + trajectory
+            _spread(norms, d * K, k, first, row, 1, out)
+            _spread(terms, d * K, k, first, row, 1, out_c)
+
+
+@helper()
+def _take_logs(rows: Any, first: int, norms: Array, terms: Array) -> None:
+    """Set both to the logarithms of all rows from the lag `first` on."""
     squares, exponents = rows.squares, rows.exponents
-    for lag in range(last + 1):
-        rows.logs[0, lag] = squares[0, lag, r]
-        rows.logs[1, lag] = np.float64(squares[1, lag, r]) * np.float64(squares[2, last - lag, r])
-    _log(rows.logs[0], out)
-    _log(rows.logs[1], out_c)
-    for lag in range(last + 1):
-        out[lag] = 0.5 * out[lag] + LN2 * exponents[0, lag, r]
-        both = exponents[1, lag, r] + exponents[2, last - lag, r]
-        out_c[lag] = 0.5 * out_c[lag] + LN2 * both
+    last, count, size = squares.shape[1] - 1, len(norms), norms.size
+    products = rows.logs[2][:count]
+    for i in range(count):
+        to_gates, past, product = squares[1, first + i], squares[2, last - first - i], products[i]
+        for r in range(product.size):  # in float64: it may leave the range of float32
+            product[r] = np.float64(to_gates[r]) * np.float64(past[r])
+    _log(squares[0, first : first + count].reshape(size), norms.reshape(size))
+    _log(products.reshape(size), terms.reshape(size))
+    for i in range(count):
+        to_gates, past = exponents[1, first + i], exponents[2, last - first - i]
+        exponent, line, term = exponents[0, first + i], norms[i], terms[i]
+        for r in range(line.size):
+            line[r] = 0.5 * line[r] + LN2 * exponent[r]
+            term[r] = 0.5 * term[r] + LN2 * (to_gates[r] + past[r])
 
 
 @helper()

@@ -17,13 +17,13 @@ from vgcore.kernels.columns import _columnwise, _fma, _from_3_gates, _row_square
 from vgcore.kernels.gates import (
     GateRows,
     _add_scaled,
+    _all_logs,
     _bring_in,
     _input_now,
     _measure,
     _pack_gates,
     _place,
     _place_rows,
-    _row_logs,
     _scale_rows,
     _settle,
     _sigmoids,
@@ -183,6 +183,4 @@ def _gru_batch(
             _gru_forward(some, inputs, draw, trajectory, burn_in, size - 1)
             _place_rows(loss_gradient, draw, trajectory, K, order[:1], P, some.state)
             _gru_backward(some, size - 1)
-            for r in range(D * K):
-                d, k = draw + r // K, trajectory + r % K
-                _row_logs(some, r, out_log_norm[d, k], out_log_contribution[d, k])
+            _all_logs(some, D, draw, trajectory, out_log_norm, out_log_contribution)

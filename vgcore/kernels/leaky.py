@@ -17,20 +17,18 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _row_squares
-from vgcore.kernels.elementary import _fma, _log
-from vgcore.kernels.gates import _squares
+from vgcore.kernels.elementary import _fma
+from vgcore.kernels.gates import CHUNK, _all_logs, _squares
 from vgcore.kernels.interleaved import (
     _lane_squares,
     _pack_lanes,
     _push_lanes,
     _put_lane,
-    _spread,
     _take_lane,
     places,
 )
 from vgcore.kernels.jit import helper, kernel
 from vgcore.kernels.rnn import (
-    LN2,
     Network,
     _activate_at,
     _has_left,
@@ -50,9 +48,6 @@ from vgcore.kernels.vectors import (
     aligned_zeros,
     padded,
 )
-
-# Logarithms are taken of so many lags of all networks at a time, which stay in the first cache.
-_CHUNK = 32
 
 
 class Leaky(NamedTuple):
@@ -123,7 +118,7 @@ def new_leaky(
         keep=aligned_zeros((n_steps + 1, used), dtype),
         squares=aligned_zeros((3, n_steps + 1, R), dtype),
         exponents=np.zeros((3, n_steps + 1, R), np.int64),
-        logs=np.empty((3, _CHUNK, R)),
+        logs=np.empty((3, CHUNK, R)),
     )
 
 
@@ -330,54 +325,6 @@ def _place_bias(network: Network, draw: int, some: Leaky) -> None:
     _place(network.bias.reshape(n_draws, 1, n), draw, 0, some, some.bias)
 
 
-@helper()
-def _logs(
-    some: Leaky, draw: int, trajectory: int, out_log_norm: Array, out_log_contribution: Array
-) -> None:
-    """Take the logarithms of norms and of contributions, from this draw and trajectory on."""
-    n_draws, n_trajectories, n_lags = out_log_norm.shape
-    out = out_log_norm.reshape(n_draws * n_trajectories, n_lags)
-    out_c = out_log_contribution.reshape(n_draws * n_trajectories, n_lags)
-    D, K = min(some.D, n_draws - draw), some.exponent.size // some.D
-    for first in range(0, n_lags, _CHUNK):
-        count = min(_CHUNK, n_lags - first)
-        norms, terms = some.logs[0][:count], some.logs[1][:count]
-        _take_logs(some, first, norms, terms)
-        if K == 1:
-            row = draw * n_trajectories + trajectory
-            _spread(norms, 0, D, first, row, n_trajectories, out)
-            _spread(terms, 0, D, first, row, n_trajectories, out_c)
-            continue
-        k = min(K, n_trajectories - trajectory)
-        for d in range(D):
-            row = (draw + d) * n_trajectories + trajectory
-            _spread(norms, d * K, k, first, row, 1, out)
-            _spread(terms, d * K, k, first, row, 1, out_c)
-
-
-@helper()
-def _take_logs(some: Leaky, first: int, norms: Array, terms: Array) -> None:
-    """Set both to the logarithms of all networks from the lag `first` on."""
-    last, count, size = some.squares.shape[1] - 1, len(norms), norms.size
-    products = some.logs[2][:count]
-    for i in range(count):
-        to_s, past, product = (
-            some.squares[1, first + i],
-            some.squares[2, last - first - i],
-            products[i],
-        )
-        for r in range(product.size):  # in float64: it may leave the range of float32
-            product[r] = np.float64(to_s[r]) * np.float64(past[r])
-    _log(some.squares[0, first : first + count].reshape(size), norms.reshape(size))
-    _log(products.reshape(size), terms.reshape(size))
-    for i in range(count):
-        to_s, past = some.exponents[1, first + i], some.exponents[2, last - first - i]
-        exponent, line, term = some.exponents[0, first + i], norms[i], terms[i]
-        for r in range(line.size):
-            line[r] = 0.5 * line[r] + LN2 * exponent[r]
-            term[r] = 0.5 * term[r] + LN2 * (to_s[r] + past[r])
-
-
 @kernel()
 def _leaky_batch(
     network: Network,
@@ -401,7 +348,7 @@ def _leaky_batch(
             _leaky_forward(network, shares, draw, trajectory, 0, size - 1, some)
             _place(network.loss_gradient, draw, trajectory, some, some.state)
             _leaky_backward(n, shares, some)
-            _logs(some, draw, trajectory, out_log_norm, out_log_contribution)
+            _all_logs(some, some.D, draw, trajectory, out_log_norm, out_log_contribution)
 
 
 @helper()
