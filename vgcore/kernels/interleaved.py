@@ -330,6 +330,20 @@ def _put_lane(vector: Array, place: Integers, out: Array) -> None:
 
 
 @helper()
+def _place(
+    vectors: Array, draw: int, trajectory: int, D: int, place: Integers, target: Array
+) -> None:
+    """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its lane.
+
+    They are trajectories of D draws, the first of this draw and trajectory; the last one repeats.
+    """
+    K = len(place) // D
+    for r in range(len(place)):
+        d, k = min(draw + r // K, len(vectors) - 1), min(trajectory + r % K, vectors.shape[1] - 1)
+        _put_lane(vectors[d, k], place[r], target)
+
+
+@helper()
 def _take_lane(source: Array, place: Integers, n: int, out: Array) -> None:
     """Copy n entries of the lane of a network to a padded vector."""
     out[:] = 0.0

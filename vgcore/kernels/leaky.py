@@ -22,6 +22,7 @@ from vgcore.kernels.gates import CHUNK, _all_logs, _squares
 from vgcore.kernels.interleaved import (
     _lane_squares,
     _pack_lanes,
+    _place,
     _push_lanes,
     _put_lane,
     _take_lane,
@@ -159,15 +160,6 @@ def _set_drives(M: Array, inputs: Array, draw: int, trajectory: int, t: int, som
             _vecmat(now, M[r // K], some.bias[part], some.drive[part])
     if M.ndim == 4:
         _push_lanes(some.inputs, M[0], 0, some.bias, some.drive, some.ignored)
-
-
-@helper()
-def _place(vectors: Array, draw: int, trajectory: int, some: Leaky, target: Array) -> None:
-    """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its place."""
-    K = some.exponent.size // some.D
-    for r in range(some.exponent.size):
-        d, k = min(draw + r // K, len(vectors) - 1), min(trajectory + r % K, vectors.shape[1] - 1)
-        _put_lane(vectors[d, k], some.place[r], target)
 
 
 @helper()
@@ -322,7 +314,7 @@ def _pack_draws(network: Network, draw: int, forward: Array, some: Leaky) -> Non
 def _place_bias(network: Network, draw: int, some: Leaky) -> None:
     """Copy the bias of each network to its place."""
     n_draws, n = network.bias.shape
-    _place(network.bias.reshape(n_draws, 1, n), draw, 0, some, some.bias)
+    _place(network.bias.reshape(n_draws, 1, n), draw, 0, some.D, some.place, some.bias)
 
 
 @kernel()
@@ -344,9 +336,9 @@ def _leaky_batch(
                 _pack_draws(network, draw, some.forward, some)
             _place_bias(network, draw, some)
             some.exponent[:] = 0
-            _place(network.initial_state, draw, trajectory, some, some.state)
+            _place(network.initial_state, draw, trajectory, some.D, some.place, some.state)
             _leaky_forward(network, shares, draw, trajectory, 0, size - 1, some)
-            _place(network.loss_gradient, draw, trajectory, some, some.state)
+            _place(network.loss_gradient, draw, trajectory, some.D, some.place, some.state)
             _leaky_backward(n, shares, some)
             _all_logs(some, some.D, draw, trajectory, out_log_norm, out_log_contribution)
 

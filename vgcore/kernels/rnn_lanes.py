@@ -20,6 +20,7 @@ from vgcore.kernels.interleaved import (
     ENTRIES,
     _lane_squares,
     _pack_lanes,
+    _place,
     _pull_lanes,
     _push_lanes,
     _put_lane,
@@ -252,33 +253,20 @@ def _meet_drives(n: int, lanes: Lanes) -> bool:
     return moved
 
 
-@helper()
-def _network(lanes: Lanes, lane: int, draw: int, trajectory: int, shape: Any) -> tuple[int, int]:
-    """Which draw and trajectory a lane is, in arrays of this shape; the last of them repeats."""
-    if len(lanes.columns) > 1:
-        draw += lane
-    else:
-        trajectory += lane
-    return min(draw, shape[0] - 1), min(trajectory, shape[1] - 1)
-
-
 @njit(nogil=True, error_model="numpy", inline="always")
 def _set_drive(network: Network, draw: int, trajectory: int, t: int, lanes: Lanes) -> bool:
     """Set the drive of each lane to W_in u_t + b; return whether one is not zero."""
-    inputs = network.inputs
+    inputs, D = network.inputs, len(lanes.columns)
+    K = lanes.exponent.size // D
     for lane in range(lanes.exponent.size):
-        d, k = _network(lanes, lane, draw, trajectory, inputs.shape)
-        _put_lane(inputs[d, k, min(t, inputs.shape[2] - 1)], lanes.place[lane], lanes.inputs)
+        now = inputs[
+            min(draw + lane // K, inputs.shape[0] - 1),
+            min(trajectory + lane % K, inputs.shape[1] - 1),
+            min(t, inputs.shape[2] - 1),
+        ]
+        _put_lane(now, lanes.place[lane], lanes.inputs)
     _push_lanes(lanes.inputs, lanes.input_weights, 0, lanes.bias, lanes.drive, lanes.ignored)
     return bool(_max_abs(lanes.drive) != 0.0)
-
-
-@helper()
-def _place(vectors: Array, draw: int, trajectory: int, lanes: Lanes, target: Array) -> None:
-    """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its lane."""
-    for lane in range(lanes.exponent.size):
-        d, k = _network(lanes, lane, draw, trajectory, vectors.shape)
-        _put_lane(vectors[d, k], lanes.place[lane], target)
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
@@ -293,7 +281,7 @@ def _forward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> None
     n, L = network.bias.shape[1], lanes.exponent.size
     burn_in, n_steps = network.burn_in, lanes.slopes.shape[0]
     x, y, value = lanes.x, lanes.y, lanes.value
-    _place(network.initial_state, draw, trajectory, lanes, x)
+    _place(network.initial_state, draw, trajectory, len(lanes.columns), lanes.place, x)
     for lane in range(L):
         _set_exponent(lanes, lane, 0, n)
     lanes.activity[n_steps] = 0.0
@@ -327,7 +315,7 @@ def _backward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> Non
         lanes.rows[0],
     )
     delta, product = lanes.x, lanes.y
-    _place(network.loss_gradient, draw, trajectory, lanes, delta)
+    _place(network.loss_gradient, draw, trajectory, len(lanes.columns), lanes.place, delta)
     exponents[:] = 0
     since[:] = 0
     turns = _turns(lanes)
@@ -397,7 +385,7 @@ def _profile_lanes(
     out = out_log_norm.reshape(n_draws * K, size)
     out_c = out_log_contribution.reshape(n_draws * K, size)
     for draw in range(0, n_draws, D):
-        _place(bias, draw, 0, lanes, lanes.bias)
+        _place(bias, draw, 0, D, lanes.place, lanes.bias)
         _pack_lanes(network.W_rec, True, draw, lanes.columns, lanes.forward)
         _pack_lanes(network.W_rec, network.as_printed, draw, lanes.columns, lanes.backward)
         _pack_lanes(network.W_in, True, draw, lanes.columns, lanes.input_weights)
