@@ -57,8 +57,8 @@ MUTANTS = {
         "RNN of 20",
     ),
     "transposed W, lanes": (
-        "kernels/rnn_lanes.py", "_pack_lane(network.W_rec[d], True,",
-        "_pack_lane(network.W_rec[d], False,", "RNN: gradient norm",
+        "kernels/rnn_lanes.py", "_pack_lanes(network.W_rec, True,",
+        "_pack_lanes(network.W_rec, False,", "RNN: gradient norm",
     ),
     "derivative a step late, lanes": (
         "kernels/rnn_lanes.py", "slope = lanes.slopes[n_steps - lag]",
