@@ -250,10 +250,10 @@ def _write_vecmat(
     for columns in _BLOCKS[code.wide]:
         with code.steps(done, width, columns) as column:
             sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
-            with code.rolled(_int(0), n) if columns > 2 else _counted(builder, n) as row:
-                factor = code.spread(builder.load(code.at(x, row)))
+            with cgutils.for_range(builder, n) as row:
+                factor = code.spread(builder.load(code.at(x, row.index)))
                 for c, total in enumerate(sums):
-                    entry = code.load(M, builder.mul(row, width), column, c)
+                    entry = code.load(M, builder.mul(row.index, width), column, c)
                     code.accumulate(total, factor, entry)
             for c, total in enumerate(sums):
                 code.store(builder.load(total), y, column, c)
