@@ -555,14 +555,8 @@ def _square(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
     """Return the sum of the squares of the vectors x[:width]."""
     total = code.variable(code.zero)
     code.builder.store(code.zero, total)
-    # a chain of sums, which no copies of the loop make shorter; a known width has no loop
-    loop = (
-        _counted(code.builder, width)
-        if isinstance(width, ir.Constant)
-        else code.rolled(_int(0), width)
-    )
-    with loop as column:
-        value = code.load(x, column)
+    with cgutils.for_range(code.builder, width) as column:
+        value = code.load(x, column.index)
         code.accumulate(total, value, value)
     return code.fold(code.builder.load(total), code.builder.fadd)
 
