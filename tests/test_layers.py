@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
 
+import numba
 import pytest
+from numba.extending import is_jitted
 
 PACKAGE = Path(__file__).resolve().parents[1] / "vgcore"
 
@@ -175,6 +178,24 @@ def test_only_kernels_are_jitted():
     jitted.remove("warm")  # hears of what is compiled, and compiles nothing
     assert jitted
     assert all(name.split(".")[0] == "kernels" for name in jitted)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_python_calls_no_helper():
+    """Nothing takes its arguments from Python: the process would end."""
+
+    def helpers(name):
+        module = importlib.import_module(f"vgcore.{name}")
+        found = vars(module).items()
+        return {key for key, value in found if is_jitted(value) and is_helper(value)}
+
+    def is_helper(function):
+        return function.targetoptions.get("no_cpython_wrapper", False)
+
+    assert "_normalise" in helpers("kernels.vectors")
+    for name in RANK:
+        if not name.startswith(("kernels", "bench", "report", "figures", "demo")):
+            assert not helpers(name), f"{name} imports {helpers(name)}"
 
 
 @pytest.mark.parametrize("source", ["import numba as nb", "def f():\n    from numba.core import a"])

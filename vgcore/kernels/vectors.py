@@ -253,10 +253,10 @@ def _write_vecmat(
     for columns in _BLOCKS[code.wide]:
         with code.steps(done, width, columns) as column:
             sums = [code.variable(code.load(start, column, c)) for c in range(columns)]
-            with code.rolled(_int(0), n) if columns > 2 else _counted(builder, n) as row:
-                factor = code.spread(builder.load(code.at(x, row)))
+            with cgutils.for_range(builder, n) as row:
+                factor = code.spread(builder.load(code.at(x, row.index)))
                 for c, total in enumerate(sums):
-                    entry = code.load(M, builder.mul(row, width), column, c)
+                    entry = code.load(M, builder.mul(row.index, width), column, c)
                     code.accumulate(total, factor, entry)
             for c, total in enumerate(sums):
                 code.store(builder.load(total), y, column, c)
@@ -558,14 +558,8 @@ def _square(code: _Code, x: ir.Value, width: ir.Value) -> ir.Value:
     """Return the sum of the squares of the vectors x[:width]."""
     total = code.variable(code.zero)
     code.builder.store(code.zero, total)
-    # a chain of sums, which no copies of the loop make shorter; a known width has no loop
-    loop = (
-        _counted(code.builder, width)
-        if isinstance(width, ir.Constant)
-        else code.rolled(_int(0), width)
-    )
-    with loop as column:
-        value = code.load(x, column)
+    with cgutils.for_range(code.builder, width) as column:
+        value = code.load(x, column.index)
         code.accumulate(total, value, value)
     return code.fold(code.builder.load(total), code.builder.fadd)
 
