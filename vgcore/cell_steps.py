@@ -208,9 +208,10 @@ class _DeepWalk(Walk):
         matrix, x, vectors, slopes, squares, exponents, _ = self.scratch
         W, bias = (array[self.draw, self.time : self.time + count] for array in self.parameters)
         self.W = W
+        code, near_zero, far, residual = self.constants
         self.exponent = _deep_forward(
-            W, bias, *self.constants, matrix, x, self.exponent, vectors, slopes[:count], squares[0],
-            exponents[0],
+            W, bias, code, near_zero, far, residual, matrix, x, self.exponent, vectors,
+            slopes[:count], squares[0], exponents[0],
         )  # fmt: skip
 
     def _jacobian(self, t: int, out: Array) -> None:
