@@ -208,10 +208,11 @@ class _DeepWalk(Walk):
         matrix, x, vectors, slopes, squares, exponents, _ = self.scratch
         W, bias = (array[self.draw, self.time : self.time + count] for array in self.parameters)
         self.W = W
+        code, near_zero, far, residual = self.constants
         self.exponent = _deep_forward(
-            W, bias, *self.constants, matrix, x, self.exponent, vectors, slopes[:count], squares[0],
-            exponents[0],
-        )  # fmt: skip
+            *(W, bias, code, near_zero, far, residual, matrix, x, self.exponent, vectors),
+            *(slopes[:count], squares[0], exponents[0]),
+        )
 
     def _jacobian(self, t: int, out: Array) -> None:
         _deep_jacobian(self.W[t], self.constants[-1], self.scratch[3][t], out)

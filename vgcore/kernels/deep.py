@@ -165,7 +165,7 @@ def _deep_batch(
                 residual,
                 matrix,
                 state,
-                np.int64(0),  # not 0, for whose type all would be compiled again
+                int(np.int64(0)),  # not 0, for whose type all would be compiled again
                 vectors,
                 slopes,
                 squares[0],
