@@ -6,8 +6,6 @@ on each way, so both ways work on its rows as they are.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 
@@ -155,7 +153,6 @@ def _deep_batch(
     W (draws, L, N, N), bias (draws, L, N). Scratch: matrix (N, P), state (P,), vectors (3 P,),
     slopes (T, P), squares and exponents (2, T + 1), logs (T + 1,).
     """
-    no_exponent: Any = np.int64(0)  # not 0, for whose type all would be compiled again
     for d in range(out_log_norm.shape[0]):
         for k in range(out_log_norm.shape[1]):
             _copy(_of_row(initial_state, d, k), state)
@@ -168,7 +165,7 @@ def _deep_batch(
                 residual,
                 matrix,
                 state,
-                no_exponent,
+                int(np.int64(0)),  # not 0, for whose type all would be compiled again
                 vectors,
                 slopes,
                 squares[0],

@@ -6,28 +6,41 @@ an array is for these alone: where arrays are counted it would be given back onc
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 
-# A function is compiled with one that C could call unless told otherwise, which nothing here does;
-# and what is not told whether to go in line does as the function that has it compiled.
-kernel = functools.partial(
-    njit,
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    forceinline=False,
-    _nrt=False,
-    no_cfunc_wrapper=True,
-)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
-# What takes arguments from Python is an eighth of all there is to compile. Without it, a function
-# that Python calls all the same ends the process: make that one a `kernel`.
-helper = functools.partial(kernel, no_cpython_wrapper=True)
+
+def kernel(**options: Any) -> Callable[[_F], _F]:
+    """Decorate what Python calls.
+
+    Unless told otherwise Numba adds a function that C could call, which nothing here does; and a
+    function that is not told whether to go in line does as the one that has it compiled.
+    """
+    defaults = {
+        "cache": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "forceinline": False,
+        "_nrt": False,
+        "no_cfunc_wrapper": True,
+    }
+    decorate: Callable[[_F], _F] = njit(**(defaults | options))
+    return decorate
+
+
+def helper(**options: Any) -> Callable[[_F], _F]:
+    """Decorate what jitted functions alone call: there is no way in from Python.
+
+    What takes Python's arguments is an eighth of all there is to compile. If Python calls a helper
+    all the same, the process ends: make that function a `kernel`.
+    """
+    return kernel(no_cpython_wrapper=True, **options)
 
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
