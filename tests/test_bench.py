@@ -480,7 +480,7 @@ def test_two_checkouts_are_timed_in_turns(tmp_path):
     other = tmp_path / "other" / "vgcore"
     other.mkdir(parents=True)
     root = child.Path(child.__file__).parents[1]
-    for name in ("errors", "checks", "streams", "_typing", "environment", "_version"):
+    for name in ("errors", "checks", "streams", "_typing", "environment", "_version", "tables"):
         shutil.copy(root / f"{name}.py", other)
     shutil.copytree(root / "stats", other / "stats")
     (other / "__init__.py").write_text(

@@ -26,7 +26,7 @@ PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
     "transposed W": (
-        "kernels/rnn.py", "if network.as_printed:", "if not network.as_printed:", "RNN of 20",
+        "kernels/rnn.py", "if network.as_printed:", "if not network.as_printed:", "RNN of 36",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
@@ -37,7 +37,7 @@ MUTANTS = {
         "_pack_transpose(network.W_rec[draw].T, motion.forward)", "RNN: exponents",
     ),
     "no derivative": (
-        "kernels/vectors.py", "Y[:] = scale * (X.reshape", "Y[:] = 1.0 * (X.reshape", "RNN of 20",
+        "kernels/vectors.py", "Y[:] = scale * (X.reshape", "Y[:] = 1.0 * (X.reshape", "RNN of 36",
     ),
     "no derivative, product": (
         "kernels/jacobian.py", "row[c] = slope[i] * source[c]", "row[c] = source[c]", "RNN: dx_T",
@@ -54,7 +54,7 @@ MUTANTS = {
     ),
     "derivative a step late": (
         "kernels/rnn.py", "slope = rows.slopes[n_steps - lag]", "slope = rows.slopes[n_steps - 1]",
-        "RNN of 20",
+        "RNN of 36",
     ),
     "transposed W, lanes": (
         "kernels/rnn_lanes.py", "_pack_lanes(network.W_rec, True,",
@@ -129,7 +129,11 @@ MUTANTS = {
     ),
     "inputs of the first trajectory for all": (
         "kernels/rnn.py", "            min(trajectory + r % (R // D), inputs.shape[1] - 1),",
-        "            0,", "RNN: trajectories",
+        "            0,", "RNN of 36 units: trajectories",
+    ),
+    "inputs of the first trajectory for all, lanes": (
+        "kernels/rnn_lanes.py", "min(trajectory + lane % K, inputs.shape[1] - 1)", "0",
+        "RNN: trajectories",
     ),
     "slope below zero lost at small scale": (
         "kernels/rnn.py", "slope[j] = slopes[1] if x[j] > 0.0 else slopes[0]",
@@ -227,7 +231,7 @@ def test_a_compiled_wrong_kernel_is_caught(tmp_path):
     only += " units: gradient"  # one kernel to compile
     code, found = selftest_in(mutated(tmp_path, file, old, new), "--only", only, jit=True)
     assert code == 1
-    assert "RNN of 20 units: gradient norm at every lag" in found["failed"]
+    assert "RNN of 36 units: gradient norm at every lag" in found["failed"]
 
 
 @pytest.mark.slow

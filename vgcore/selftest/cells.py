@@ -26,7 +26,7 @@ from vgcore.selftest.functions import REFERENCE
 from vgcore.selftest.table import Finding, check, identity, law
 
 _STEPS, _BURN_IN, _INPUTS = 8, 2, 2
-_DRAWS = 4  # small vanilla cells have a kernel of their own from half a vector of draws on
+_DRAWS = 4  # small cells share vectors from two draws on
 _DELTA = 1e-5  # of central differences: their error is about its square
 
 
@@ -80,15 +80,19 @@ def _gru_step(p: dict[str, Array], h: Array, u: Array) -> Array:
     return new
 
 
-CASES = {
-    "RNN": _rnn(5),  # draws of few units are carried side by side
-    "RNN of 20 units": _rnn(20),  # more of them one row at a time
-    "LeakyRNN": Case(
-        lambda rng: LeakyRNN.draw(_DRAWS, 5, gain=1.2, n_inputs=_INPUTS, leak=0.3, rng=rng),
+def _leaky(n: int) -> Case:
+    return Case(
+        lambda rng: LeakyRNN.draw(_DRAWS, n, gain=1.2, n_inputs=_INPUTS, leak=0.3, rng=rng),
         _leaky_step,
         ("W_rec", "W_in"),
         "W_rec",
-    ),
+    )
+
+
+CASES = {
+    "RNN": _rnn(5),  # draws of few units share vectors
+    "RNN of 36 units": _rnn(36),  # more of them go in rows
+    "LeakyRNN": _leaky(5),
     "LSTM": Case(
         lambda rng: LSTM.draw(_DRAWS, 4, n_inputs=_INPUTS, forget_bias=1.0, rng=rng),
         _lstm_step,
@@ -280,6 +284,11 @@ for _name, _case in CASES.items():
     check(f"{_name}: trajectories beside one another", _covers, case=_case)(_beside)
 
 
+check(
+    "LeakyRNN of 36 units: gradient norm at every lag", "cell LeakyRNN", case=_leaky(36)
+)(_backward)  # fmt: skip
+
+
 class Layers(NamedTuple):
     """A deep net through layers of their own, x_l = W_l tanh(x_{l-1}) + b_l, or x_{l-1} more."""
 
@@ -466,17 +475,17 @@ def _printed(rng: np.random.Generator, n: int) -> Finding:
 
 
 def _together(rng: np.random.Generator, n: int) -> Finding:
-    """Many trajectories, which share a matrix, agree with one at a time."""
+    """Many trajectories, which share vectors and a matrix, agree with one at a time."""
     cell = RNN.draw(4, n, gain=1.2, rng=rng)
-    starts, v = rng.standard_normal((2, 4, 9, n))
+    starts, v = rng.standard_normal((2, 4, 15, n))
     found = gradient_profile(
-        cell, 9, n_trajectories=9, initial_state=starts, loss_gradient=v, burn_in=1
+        cell, 9, n_trajectories=15, initial_state=starts, loss_gradient=v, burn_in=1
     )
     alone = [
         gradient_profile(
             cell, 9, initial_state=starts[:, [k]], loss_gradient=v[:, [k]], burn_in=1
         )
-        for k in range(9)
+        for k in range(15)
     ]  # fmt: skip
     return identity(
         [found.log_norm, found.log_contribution],
@@ -486,7 +495,7 @@ def _together(rng: np.random.Generator, n: int) -> Finding:
     )  # fmt: skip
 
 
-for _n in (5, 20):
+for _n in (5, 36):
     check(f"RNN of {_n} units: Jacobian as printed", "cell RNN", n=_n)(_printed)
     check(f"RNN of {_n} units: trajectories together and alone", "cell RNN", n=_n)(_together)
 

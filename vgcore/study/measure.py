@@ -15,6 +15,7 @@ from vgcore._typing import Array
 from vgcore.cells import Cell, block_draws, unit_loss_gradients
 from vgcore.draws import normal_block
 from vgcore.initializers import INITIALIZERS, sample_block, scale_factors
+from vgcore.kernels.rnn_lanes import lanes_side_by_side
 from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Streams
@@ -202,8 +203,7 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
     remedies: dict[object, Condition] = {}
     seen = set()
     for c in conditions:
-        n_hidden, n_trajectories = min(c.n_hidden, _UNITS), min(c.n_trajectories, 2)
-        shape = n_hidden < _UNITS, n_trajectories
+        shape = n_hidden, n_trajectories = _shape(c)
         key = c.cell, c.remedy, c.init, c.dtype, shape
         if key in seen:
             continue
@@ -224,8 +224,18 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
     ]
 
 
-# A draw a lane is for fewer units, and for as many draws as there may be lanes.
-_UNITS, _DRAWS = 17, 16
+# As many draws as may share a vector, units that do, and more than any that do.
+_DRAWS, _FEW, _MANY = 16, 16, 39
+
+
+def _shape(c: Condition) -> tuple[int, int]:
+    """Units and trajectories of a small condition that the same kernels measure."""
+    lanes, _ = lanes_side_by_side(
+        c.n_hidden, np.dtype(c.dtype), _DRAWS, c.n_trajectories, c.n_steps
+    )
+    if lanes:
+        return min(c.n_hidden, _FEW), 1
+    return _MANY, min(c.n_trajectories, 2)
 
 
 def _leaves_alone(remedy: Remedy) -> bool:
