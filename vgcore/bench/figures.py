@@ -138,6 +138,8 @@ def plot_roofline(
     levels = {limits.level(size): limits.bandwidth_of(size) for size in limits.bytes_loaded}
     for shade, (name, bandwidth) in zip(("0.0", "0.35", "0.55", "0.7"), levels.items()):
         ax.plot(x, np.minimum(peak, bandwidth * x) / 1e9, color=shade, linewidth=1.1, zorder=1)
+        if any(0.8 < bandwidth / other < 1 for other in levels.values()):
+            continue  # its name would lie on that of the level before
         ax.annotate(
             f"{name} loads" if name != "memory" else name,
             (x[0], min(bandwidth * x[0], peak) / 1e9),
@@ -150,16 +152,20 @@ def plot_roofline(
         "multiply-adds", (x[-1], peak / 1e9), xytext=(0, 4), textcoords="offset points",
         fontsize=8, ha="right",
     )  # fmt: skip
+    met: list[float] = []
     for name, some in groups.items():
         colour, marker = styles[name].colour, styles[name].marker
         xs = np.array([row.intensity for row in some])
         ys = np.array([row.flops for row in some], dtype=np.float64) / 1e9
         ax.plot(xs, ys, linestyle="none", marker=marker, color=colour, markersize=6, label=name)
         for row, at, y in zip(some, xs, ys, strict=True):
+            # where operations load alike, the next one's numbers go to the right of the last one's
+            others = sum(np.allclose(at, x, rtol=0.05) for x in met)
             ax.annotate(
-                f"{row.case.n_hidden}", (at, y), xytext=(6, -3), textcoords="offset points",
-                fontsize=7.5, color=colour,
+                f"{row.case.n_hidden}", (at, y), xytext=(6 + 16 * others, -3),
+                textcoords="offset points", fontsize=7.5, color=colour,
             )  # fmt: skip
+        met.append(xs[0])
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
