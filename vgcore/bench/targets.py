@@ -67,7 +67,7 @@ def _mean(
         if not ratios:
             return None
         mean = float(np.exp(np.mean(np.log(ratios))))
-        text = f"mean {mean:.1f}, lowest {min(ratios):.1f} ({len(ratios)} sizes)"
+        text = f"mean {mean:.1f}, lowest {min(ratios):.2f} ({len(ratios)} sizes)"
         return text, mean >= least_mean and min(ratios) >= least
 
     return judge
