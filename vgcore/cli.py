@@ -615,7 +615,7 @@ def env(as_json: Json = False) -> None:
 @app.command()
 def bench(
     size: Annotated[
-        str, typer.Option(help="minute, full (some fifteen minutes) or smoke (times tell nothing).")
+        str, typer.Option(help="minute, full (some 25 minutes) or smoke (times tell nothing).")
     ] = "minute",
     full: Annotated[bool, typer.Option("--full", help="The same as --size full.")] = False,
     only: Annotated[str | None, typer.Option(help="Name of one operation.")] = None,
