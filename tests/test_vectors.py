@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
@@ -16,6 +17,7 @@ from numba import config, njit
 from numba.core.errors import TypingError
 
 import vgcore as vg
+from vgcore.kernels.rnn import _pack_columns, _pack_rows
 from vgcore.kernels.vectors import (
     BYTES,
     _exponent,
@@ -29,6 +31,7 @@ from vgcore.kernels.vectors import (
     _vecmat,
     aligned_zeros,
     padded,
+    panel_size,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,13 +70,36 @@ def sum_squares(x):
 
 
 @njit
-def push_rows(X, M, reverse, start, Y, squares):
-    return _push_rows(X, M, reverse, start, Y, squares)
+def push_rows(X, M, panel, reverse, start, Y, squares):
+    return _push_rows(X, M, panel, reverse, start, Y, squares)
 
 
 @njit
-def pull_rows(X, M, reverse, scale, Y, squares):
-    return _pull_rows(X, M, reverse, scale, Y, squares)
+def pull_rows(X, M, panel, reverse, scale, Y, squares):
+    return _pull_rows(X, M, panel, reverse, scale, Y, squares)
+
+
+@njit
+def pack_rows(matrix, out, panel):
+    _pack_rows(matrix, out, panel)
+
+
+@njit
+def pack_columns(matrix, out, panel):
+    _pack_columns(matrix, out, panel)
+
+
+def panels_of(n, dtype):
+    """The most vectors in a row of a panel, for one row and for rows that share the matrix."""
+    return {panel_size(n, dtype, 1), panel_size(n, dtype, 4)}
+
+
+def in_panels(M, panel):
+    """Pack padded matrices (D, n, P) in panels."""
+    out = aligned_zeros(M.shape, M.dtype)
+    for matrix, packed in zip(M, out, strict=True):
+        pack_rows(np.ascontiguousarray(matrix[:, : len(matrix)]), packed, panel)
+    return out
 
 
 def in_padded(array):
@@ -227,10 +253,11 @@ def test_each_of_several_rows_has_the_bits_it_has_alone(n, D, K, dtype):
     M, X, start = rows_of(n, dtype, D, K)
     P = X.shape[1]
     few = P * np.dtype(dtype).itemsize <= 4 * 64
-    for reverse in (0, 1):
+    for reverse, panel in itertools.product((0, 1), panels_of(n, dtype)):
+        packed = in_panels(M, panel)
         Y, squares = np.full_like(X, np.nan), aligned_zeros(D * K, dtype)
         back = slice(None, None, -1 if reverse and not few else 1)
-        push_rows(X.ravel(), M, reverse, start.ravel(), Y.reshape(-1), squares)
+        push_rows(X.ravel(), packed, panel, reverse, start.ravel(), Y.reshape(-1), squares)
         assert squares.tolist() == [sum_squares(x) for x in X]
         zeros, alone = np.zeros_like(start[0]), np.empty_like(Y)
         for r, x in enumerate(X):
@@ -238,7 +265,7 @@ def test_each_of_several_rows_has_the_bits_it_has_alone(n, D, K, dtype):
             vecmat(np.ascontiguousarray(x[:n][back]), matrix, start[r], alone[r])
             assert (Y[r] == alone[r]).all()
             vecmat(np.ascontiguousarray(x[:n][back]), matrix, zeros, alone[r])
-        pull_rows(X.ravel(), M, reverse, start.ravel(), Y.reshape(-1), squares)
+        pull_rows(X.ravel(), packed, panel, reverse, start.ravel(), Y.reshape(-1), squares)
         assert (start * alone == Y).all()
         assert squares.tolist() == [sum_squares(y) for y in Y]
 
@@ -250,11 +277,24 @@ def test_products_of_rows_are_numpys(n, dtype):
     Y, squares = np.empty_like(X), aligned_zeros(6, dtype)
     exact = (X[:, None, :n].astype(float) @ np.repeat(M, 3, axis=0))[:, 0]
     size = (np.abs(X[:, None, :n]).astype(float) @ np.abs(np.repeat(M, 3, axis=0)))[:, 0]
-    push_rows(X.ravel(), M, 1, start.ravel(), Y.reshape(-1), squares)
-    assert within_rounding(Y, start + exact, np.abs(start) + size, n).all()
-    pull_rows(X.ravel(), M, 1, start.ravel(), Y.reshape(-1), squares)
-    assert within_rounding(Y, start * exact, np.abs(start) * size, n).all()
-    np.testing.assert_allclose(squares, (Y.astype(float) ** 2).sum(axis=1), rtol=1e-5)
+    for panel in panels_of(n, dtype):
+        packed = in_panels(M, panel)
+        push_rows(X.ravel(), packed, panel, 1, start.ravel(), Y.reshape(-1), squares)
+        assert within_rounding(Y, start + exact, np.abs(start) + size, n).all()
+        pull_rows(X.ravel(), packed, panel, 1, start.ravel(), Y.reshape(-1), squares)
+        assert within_rounding(Y, start * exact, np.abs(start) * size, n).all()
+        np.testing.assert_allclose(squares, (Y.astype(float) ** 2).sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_columns_are_packed_as_rows_of_the_transpose(n, dtype):
+    M, _, _ = rows_of(n, dtype, 2, 1)
+    for panel in panels_of(n, dtype):
+        columns = aligned_zeros(M.shape, dtype)
+        for matrix, out in zip(M, columns, strict=True):
+            pack_columns(np.ascontiguousarray(matrix[:, :n].T), out, panel)
+        assert (columns == in_panels(M, panel)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -272,9 +312,9 @@ def test_rows_out_of_range_are_told(dtype):
         ]:  # fmt: skip
             X[:, :5] = 1.0
             X[r, :5] = value
-            assert push_rows(X.ravel(), M, 0, zeros, Y, squares) == outside
+            assert push_rows(X.ravel(), M, 8, 0, zeros, Y, squares) == outside
             if np.isfinite(value):
-                assert pull_rows(X.ravel(), M, 0, ones, Y, squares) == outside
+                assert pull_rows(X.ravel(), M, 8, 0, ones, Y, squares) == outside
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

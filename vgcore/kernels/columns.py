@@ -223,13 +223,15 @@ def _write_from_gates(gates: int) -> Callable[..., None]:
                             with code.rolled(_int(0), panels) as panel:
                                 part = code.at(matrix, builder.mul(panel, panel_length))
                                 column = builder.mul(panel, _int(columns))
-                                for v in range(size):
-                                    c, g = divmod(v, gates)
-                                    factor = code.load(z, column, builder.mul(plane, _int(g)), c)
-                                    for i in range(first, first + at_once):
-                                        code.accumulate(
-                                            sums[i], factor, code.load(part, i * size + v)
-                                        )
+                                factors = [
+                                    code.load(z, column, builder.mul(plane, _int(g)), c)
+                                    for c in range(columns)
+                                    for g in range(gates)
+                                ]
+                                for i in range(first, first + at_once):  # in the order of memory
+                                    for v, factor in enumerate(factors):
+                                        entry = code.load(part, i * size + v)
+                                        code.accumulate(sums[i], factor, entry)
                         product = code.folds([builder.load(total) for total in sums])
                         place = builder.add(builder.mul(row, width), block)
                         code.store(builder.fadd(code.load(start, place), product), y, place)

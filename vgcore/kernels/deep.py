@@ -31,7 +31,7 @@ def _in_rows(W: Array, matrix: Array) -> Array:
     """A layer's matrix in padded rows: as it is where it has no padding, else a copy."""
     if W.shape[1] == matrix.shape[1]:
         return W
-    _pack_rows(W, matrix)
+    _pack_rows(W, matrix, matrix.shape[1])
     return matrix
 
 

@@ -297,7 +297,9 @@ def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Ar
     """
     n_draws, rows, m = W.shape
     D, lanes = len(columns), out.shape[2]
-    if lanes == D and D > 1 and draw + D <= n_draws:
+    if lanes == 1:
+        _pack_shared(W[draw], transpose, out)
+    elif lanes == D and draw + D <= n_draws:
         flat, lines = W.reshape(n_draws, rows * m), out.reshape(out.shape[0] * out.shape[1], lanes)
         if transpose:
             for i in range(rows):
@@ -307,6 +309,22 @@ def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Ar
     else:
         for d in range(D):
             _pack_lane(W[min(draw + d, n_draws - 1)], transpose, columns[d], out)
+
+
+@helper()
+def _pack_shared(matrix: Array, transpose: bool, out: Array) -> None:
+    """Copy a matrix, or its transpose in whole squares, to one that all networks share."""
+    rows, m = matrix.shape
+    lanes, lines = BYTES // out.itemsize, out.reshape(out.shape[0], out.shape[1])
+    whole = rows // lanes * lanes if transpose else 0
+    for first in range(0, whole, lanes):
+        _turn(matrix, first, 0, m, lines, 0, 1, first)
+    for i in range(whole, rows):
+        for j in range(m):
+            if transpose:
+                lines[j, i] = matrix[i, j]
+            else:
+                lines[i, j] = matrix[i, j]
 
 
 @helper()

@@ -48,6 +48,7 @@ from vgcore.kernels.vectors import (
     _vecmat,
     aligned_zeros,
     padded,
+    panel_size,
 )
 
 
@@ -57,6 +58,7 @@ class Leaky(NamedTuple):
     D: int
     used: int  # U
 
+    panel: int  # as in `Rows`, of the next two
     forward: Array  # W^T: rows (D, N, P), or lanes (1, ...) as in `Lanes`
     backward: Array  # W
     input_weights: Array  # W_in^T
@@ -100,6 +102,7 @@ def new_leaky(
     return Leaky(
         D=D,
         used=used,
+        panel=panel_size(n, dtype, R // D),
         forward=forward,
         backward=backward,
         input_weights=aligned_zeros(inputs, dtype),
@@ -127,12 +130,12 @@ def new_leaky(
 
 
 @helper(forceinline=True)
-def _push(X: Array, M: Array, turn: int, start: Array, Y: Array, squares: Array) -> int:
+def _push(X: Array, M: Array, panel: int, turn: int, start: Array, Y: Array, squares: Array) -> int:
     """Set Y = start + X M for each network, squares to those of X; return 1 for an extreme one."""
     if M.ndim == 4:
         wide = X.size // squares.size * X.itemsize > FEW * BYTES
         return _push_lanes(X, M[0], turn if wide else 0, start, Y, squares)
-    return _push_rows(X, M, turn, start, Y, squares)
+    return _push_rows(X, M, panel, turn, start, Y, squares)
 
 
 @helper(forceinline=True)
@@ -241,9 +244,9 @@ def _leaky_forward(
         exponents[:] = 0
         if t == 0 or network.inputs.shape[2] > 1:
             _set_drives(some.input_weights, network.inputs, draw, trajectory, first + t, some)
-        if careful or _push(state, some.forward, t % 2, some.drive, x, squares):
+        if careful or _push(state, some.forward, some.panel, t % 2, some.drive, x, squares):
             careful = _settle(network, some, squares, exponents)
-            _push(state, some.forward, t % 2, some.start, x, some.ignored)
+            _push(state, some.forward, some.panel, t % 2, some.start, x, some.ignored)
         if careful:
             _activate_each(network, some)
         else:
@@ -279,7 +282,7 @@ def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
         for i in range(used):
             gate[i] = delta[i] * kept[i]
             delta[i] = rest * delta[i]
-        if _push(gate, some.backward, lag % 2, delta, delta, gate_squares) != 0:
+        if _push(gate, some.backward, some.panel, lag % 2, delta, delta, gate_squares) != 0:
             for r in range(R):
                 if not _in_range(gate_squares[r], gate):
                     _take_lane(gate, some.place[r], n, one)
@@ -305,8 +308,8 @@ def _pack_draws(network: Network, draw: int, forward: Array, some: Leaky) -> Non
         _pack_lanes(network.W_in, True, draw, some.columns, some.input_weights[0])
         return
     for d in range(some.D):
-        _pack_columns(network.W_rec[draw + d], forward[d])
-        _pack_rows(network.W_rec[draw + d], some.backward[d])
+        _pack_columns(network.W_rec[draw + d], forward[d], some.panel)
+        _pack_rows(network.W_rec[draw + d], some.backward[d], some.panel)
         _pack_transpose(network.W_in[draw + d], some.input_weights[d])
 
 
@@ -352,6 +355,7 @@ def _some(forward: Array, nets: Leaky, D: int, K: int) -> Leaky:
     return Leaky(
         D,
         size,
+        nets.panel,
         nets.forward[:D],
         nets.backward[:D],
         nets.input_weights[:D],

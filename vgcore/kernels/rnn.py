@@ -29,6 +29,7 @@ from vgcore.kernels.vectors import (
     _in_range,
     _max_abs,
     _normalise,
+    _panels,
     _pull_rows,
     _push_rows,
     _range,
@@ -38,6 +39,7 @@ from vgcore.kernels.vectors import (
     _vecmat,
     aligned_zeros,
     padded,
+    panel_size,
 )
 
 LN2 = np.log(2.0)
@@ -72,6 +74,8 @@ class Network(NamedTuple):
 
 class Rows(NamedTuple):
     """Scratch for R rows side by side."""
+
+    panel: int  # the most vectors in a row of a panel of the next two
 
     forward: Array  # W^T (D, N, P)
     backward: Array  # W, or its transpose for the Jacobian as printed (D, N, P)
@@ -123,6 +127,7 @@ def new_rows(D: int, K: int, n: int, n_inputs: int, n_steps: int, dtype: np.dtyp
     exponent, since = np.zeros((2, R), np.int64)
     squares, logs = np.zeros((2, n_steps + 1))
     return Rows(
+        panel=panel_size(n, dtype, K),
         forward=forward,
         backward=backward,
         input_weights=aligned_zeros((D, n_inputs, P), dtype),
@@ -156,25 +161,37 @@ def _pack_transpose(matrix: Array, out: Array) -> None:
 
 
 @helper()
-def _pack_rows(matrix: Array, out: Array) -> None:
-    """Copy a contiguous matrix into zero-padded rows."""
-    for i in range(matrix.shape[0]):
-        _copy(matrix[i], out[i])
+def _pack_rows(matrix: Array, out: Array, most: int) -> None:
+    """Copy a contiguous matrix into zero-padded rows, in panels of at most so many vectors."""
+    n, lanes, flat = len(out), BYTES // out.itemsize, out.reshape(out.size)
+    count, least, more = _panels(out, most)
+    for i in range(n):
+        first = 0
+        for panel in range(count):
+            size = least + lanes if panel < more else least
+            start = first * n + i * size
+            _copy(matrix[i, first : min(first + size, n)], flat[start : start + size])
+            first += size
 
 
 @helper()
-def _pack_columns(matrix: Array, out: Array) -> None:
-    """Copy the transpose of a contiguous square matrix into zero-padded rows, in whole squares."""
-    n, lanes = matrix.shape[0], BYTES // out.itemsize
-    for i in range(n):
-        out[i] = 0.0
-    for first in range(0, n, lanes):
-        if first + lanes <= n:
-            _turn(matrix, first, 0, n, out, 0, 1, first)
-        else:
-            for i in range(first, n):
-                for j in range(n):
-                    out[j, i] = matrix[i, j]
+def _pack_columns(matrix: Array, out: Array, most: int) -> None:
+    """Copy the transpose of a contiguous square matrix likewise, in whole squares."""
+    n, lanes, flat = len(out), BYTES // out.itemsize, out.reshape(out.size)
+    count, least, more = _panels(out, most)
+    begin = 0
+    for panel in range(count):
+        size = least + lanes if panel < more else least
+        part = flat[begin * n : (begin + size) * n].reshape(n, size)
+        part[:] = 0.0
+        for first in range(begin, min(begin + size, n), lanes):
+            if first + lanes <= n:
+                _turn(matrix, first, 0, n, part, 0, 1, first - begin)
+            else:
+                for i in range(first, n):
+                    for j in range(n):
+                        part[j, i - begin] = matrix[i, j]
+        begin += size
 
 
 @kernel()
@@ -420,7 +437,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         if t == 0 or network.inputs.shape[2] > 1:
             driven = _set_drive(network, draw, trajectory, t, rows)
         turn, start = t % 2, rows.drive
-        if careful or _push_rows(value, rows.forward, turn, start, y, squares):
+        if careful or _push_rows(value, rows.forward, rows.panel, turn, start, y, squares):
             careful = _settle(
                 activation, near_zero, far, n, lag, x, rows.row, value, slope, rows.exponent,
                 squares, rows.activity_exponents,
@@ -428,7 +445,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
             if careful and driven:
                 careful = _meet_drives(rows)
                 start = rows.start
-            _push_rows(value, rows.forward, turn, start, y, rows.ignored)
+            _push_rows(value, rows.forward, rows.panel, turn, start, y, rows.ignored)
         x, y = y, x
 
 
@@ -450,7 +467,8 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         squares = rows.norms[lag][: exponents.size]
         if lag > 0:
             slope = rows.slopes[n_steps - lag][: delta.size]
-            outside = _pull_rows(delta, rows.backward, lag % 2, slope, product, squares) != 0
+            pulled = _pull_rows(delta, rows.backward, rows.panel, lag % 2, slope, product, squares)
+            outside = pulled != 0
             delta, product = product, delta
         if outside:
             for r in range(exponents.size):
@@ -505,11 +523,11 @@ def _profile_batch(
     for draw in range(0, n_draws, rows.forward.shape[0]):
         D = min(rows.forward.shape[0], n_draws - draw)
         for d in range(D):
-            _pack_columns(network.W_rec[draw + d], rows.forward[d])
+            _pack_columns(network.W_rec[draw + d], rows.forward[d], rows.panel)
             if network.as_printed:
-                _pack_columns(network.W_rec[draw + d], rows.backward[d])
+                _pack_columns(network.W_rec[draw + d], rows.backward[d], rows.panel)
             else:
-                _pack_rows(network.W_rec[draw + d], rows.backward[d])
+                _pack_rows(network.W_rec[draw + d], rows.backward[d], rows.panel)
             _pack_transpose(network.W_in[draw + d], rows.input_weights[d])
         for trajectory in range(0, n_trajectories, K):
             k = min(K, n_trajectories - trajectory)
@@ -528,6 +546,7 @@ def _some(rows: Rows, D: int, R: int) -> Rows:
     """Return the scratch of the first R rows, of D draws."""
     size = R * rows.row.size
     return Rows(
+        rows.panel,
         rows.forward[:D],
         rows.backward[:D],
         rows.input_weights[:D],

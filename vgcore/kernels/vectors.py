@@ -46,10 +46,15 @@ _BLOCKS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 # one sum whatever the tile. On AVX2 the large tile spills and takes three times as long.
 _MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
 
-# `_write_rows` takes four rows that share a matrix at a time, with so many of its columns (in
-# vectors). That pays for matrices of three vectors and more. A row alone takes up to eight in one
-# loop; a width known to the compiler saves half the time at 16 units, a tenth at 64 in float64.
-_ROWS, _ROW_COLUMNS, FEW, _WIDTHS = 4, {True: (4, 2, 1), False: (1,)}, 4, (1, 2, 3, 4, 8)
+# `_write_rows` takes four rows that share a matrix at a time. That pays for matrices of three
+# vectors and more. A row alone takes up to eight in one loop; a width known to the compiler saves
+# half the time at 16 units, a tenth at 64 in float64.
+_ROWS, FEW, _WIDTHS = 4, 4, (1, 2, 3, 4, 8)
+
+# A wide matrix is stored in panels of its columns, one after another: a product then loads it from
+# one end to the other, which takes 0.6 of the time at 256 units in float64 (Zen 5). They are of
+# nearly the same size, at most so many vectors: what a row takes at a time, or four rows do.
+_LONG, _SHORT = 8, 4
 
 _CHAINS = 4  # partial results of the largest modulus, whose order does not matter
 
@@ -58,6 +63,13 @@ def padded(n: int, dtype: npt.DTypeLike) -> int:
     """Return `n` rounded up to a whole number of vectors of `dtype`."""
     lanes = BYTES // np.dtype(dtype).itemsize
     return -(-n // lanes) * lanes
+
+
+def panel_size(n: int, dtype: npt.DTypeLike, K: int) -> int:
+    """Return the most vectors in a row of a panel of matrices that K rows share."""
+    return (
+        _SHORT if K >= _ROWS and padded(n, dtype) * np.dtype(dtype).itemsize > 2 * BYTES else _LONG
+    )
 
 
 def aligned_zeros(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
@@ -173,6 +185,14 @@ class _Code:
             ]
         return some[0]
 
+    def opaque(self, value: ir.Value) -> ir.Value:
+        """Return an integer of which LLVM cannot tell where it comes from.
+
+        Where it sees how, it computes an address from the one before, and loads then wait.
+        """
+        kind = ir.FunctionType(value.type, [value.type])
+        return self.builder.asm(kind, "", "=r,0", [value], side_effect=False)
+
     @contextmanager
     def steps(self, done: ir.AllocaInstr, total: ir.Value, size: int) -> Iterator[ir.Value]:
         """Repeat the body at each multiple of `size` from the variable `done` while `size` fits."""
@@ -268,6 +288,7 @@ def _write_rows(
     X: ir.Value,
     M: ir.Value,
     M_shape: tuple[ir.Value, ir.Value, ir.Value],
+    most: ir.Value,
     reverse: ir.Value,
     Y: ir.Value,
     squares: ir.Value,
@@ -277,6 +298,8 @@ def _write_rows(
     measured: ir.Value,
 ) -> None:
     """Write Y[r] = X[r, :n] @ M[r // K] for padded (R, P) X and Y, (D, n, P) M and R = D K rows.
+
+    M is in panels of at most so many vectors.
 
     start(offset) is the vector a sum begins with, end(offset, sum) what is stored of it. squares
     gets the square norms of the rows of `measured`; returns 1 where one is out of range.
@@ -289,20 +312,27 @@ def _write_rows(
     outside = code.variable(_int(0))
 
     def tile(
-        matrix: ir.Value,
+        panel: ir.Value,
+        stride: ir.Value,
+        begin: ir.Value | int,
+        size: int,
         width: ir.Value,
         rows: list[ir.Value],
         column: ir.Value,
-        columns: int,
         first: ir.Value,
         step: ir.Value,
     ) -> None:
+        """Write `size` vectors of some rows, from `column` on: those from `begin` on in a panel."""
         sources = [code.at(X, builder.mul(row, P)) for row in rows]
+        vectors: list[ir.Value] = [_int(c) for c in range(size)]
+        if size > 2 and not isinstance(step, ir.Constant):
+            # vectors in the order of the rows, so that all of the panel is loaded one way
+            turned = builder.select(
+                builder.icmp_signed("<", step, _int(0)), _int(size - 1), _int(0)
+            )
+            vectors = [code.opaque(builder.add(turned, builder.mul(step, c))) for c in vectors]
         offsets = [
-            [
-                builder.add(builder.add(builder.mul(row, width), column), _int(c))
-                for c in range(columns)
-            ]
+            [builder.add(builder.add(builder.mul(row, width), column), c) for c in vectors]
             for row in rows
         ]
         sums = [[code.variable(code.zero) for _ in line] for line in offsets]
@@ -310,11 +340,11 @@ def _write_rows(
             for offset, total in zip(line, totals, strict=True):
                 builder.store(start(offset), total)
         # one or two vectors gain from an unrolled loop, wider tiles lose 3 % and compile longer
-        loop = code.rolled(_int(0), n) if len(rows) * columns > 2 else _counted(builder, n)
+        loop = code.rolled(_int(0), n) if len(rows) * size > 2 else _counted(builder, n)
         with loop as count:
             index = builder.add(first, builder.mul(count, step))
-            element = code.at(matrix, builder.mul(index, width), column)
-            values = [code.load(element, c) for c in range(columns)]
+            element = code.at(panel, builder.mul(index, stride), begin)
+            values = [code.load(element, c) for c in vectors]
             for source, totals in zip(sources, sums, strict=True):
                 factor = code.spread(builder.load(code.at(source, index)))
                 for value, total in zip(values, totals, strict=True):
@@ -345,16 +375,34 @@ def _write_rows(
             matrix = code.at(M, builder.mul(draw.index, builder.mul(n, width)))
             yield matrix, builder.mul(builder.add(draw.index, _int(1)), K)
 
-    wide = builder.icmp_signed(">", width, _int(2))
-    with builder.if_then(builder.and_(wide, builder.icmp_signed(">=", K, _int(_ROWS)))):
+    def panels(matrix: ir.Value, most: int, rows: list[ir.Value]) -> None:
+        """Write some rows, panel after panel of at most so many vectors."""
+        count = builder.udiv(builder.add(width, _int(most - 1)), _int(most))
+        least, longer = builder.udiv(width, count), builder.urem(width, count)
+        with cgutils.for_range(builder, count) as loop:
+            turned = builder.sub(builder.sub(count, _int(1)), loop.index)
+            index = builder.select(builder.icmp_signed("==", back, _int(1)), turned, loop.index)
+            more = builder.icmp_signed("<", index, longer)
+            size = builder.add(least, builder.zext(more, ir.IntType(64)))
+            column = builder.add(builder.mul(index, least), builder.select(more, index, longer))
+            part = code.at(matrix, builder.mul(column, n))
+            if code.wide:  # the whole panel at once
+                for known in range(most // 2, most + 1):
+                    with builder.if_then(builder.icmp_signed("==", size, _int(known))):
+                        tile(part, _int(known), 0, known, width, rows, column, *order)
+            else:
+                builder.store(_int(0), column_done)
+                for some in _BLOCKS[False] if len(rows) == 1 else (1,):
+                    with code.steps(column_done, size, some) as begin:
+                        place = builder.add(column, begin)
+                        tile(part, size, begin, some, width, rows, place, *order)
+
+    with builder.if_then(builder.icmp_signed("==", most, _int(_SHORT))):
         with matrices() as (matrix, stop):
             for count in (_ROWS, 1):
                 with code.steps(row_done, stop, count) as row:
                     rows = [builder.add(row, _int(r)) for r in range(count)]
-                    builder.store(_int(0), column_done)
-                    for columns in _ROW_COLUMNS[code.wide]:
-                        with code.steps(column_done, width, columns) as column:
-                            tile(matrix, width, rows, column, columns, *order)
+                    panels(matrix, _SHORT, rows)
                     for line in rows:
                         measure(line, width)
         builder.ret(builder.load(outside))
@@ -362,22 +410,11 @@ def _write_rows(
         known = order if size > FEW else (_int(0), _int(1))
         with builder.if_then(builder.icmp_signed("==", width, _int(size))):
             with matrices() as (matrix, stop), code.steps(row_done, stop, 1) as row:
-                tile(matrix, _int(size), [row], _int(0), size, *known)
+                tile(matrix, _int(size), 0, size, _int(size), [row], _int(0), *known)
                 measure(row, _int(size))
             builder.ret(builder.load(outside))
-    most = _BLOCKS[code.wide][0]
-    n_blocks = builder.udiv(builder.add(width, _int(most - 1)), _int(most))
-    least, longer = builder.udiv(width, n_blocks), builder.urem(width, n_blocks)
     with matrices() as (matrix, stop), code.steps(row_done, stop, 1) as row:
-        builder.store(_int(0), column_done)
-        with cgutils.for_range(builder, n_blocks) as block:
-            more = builder.icmp_signed("<", block.index, longer)
-            columns = builder.add(least, builder.zext(more, ir.IntType(64)))
-            column = builder.load(column_done)
-            for size in range(most // 2, most + 1):
-                with builder.if_then(builder.icmp_signed("==", columns, _int(size))):
-                    tile(matrix, width, [row], column, size, *order)
-            builder.store(builder.add(column, columns), column_done)
+        panels(matrix, _LONG, [row])
         measure(row, width)
     builder.ret(builder.load(outside))
 
@@ -390,6 +427,7 @@ def _write_push_rows(
     D: ir.Value,
     n: ir.Value,
     P: ir.Value,
+    most: ir.Value,
     reverse: ir.Value,
     start: ir.Value,
     _start_size: ir.Value,
@@ -401,7 +439,7 @@ def _write_push_rows(
     """Write Y = start + X @ M row by row, and the square norms of X."""
     start = code.vectors(start)
     _write_rows(
-        *(code, X, M, (D, n, P), reverse, Y, squares, R),
+        *(code, X, M, (D, n, P), most, reverse, Y, squares, R),
         start=lambda offset: code.load(start, offset),
         end=lambda offset, total: total,
         measured=X,
@@ -416,6 +454,7 @@ def _write_pull_rows(
     D: ir.Value,
     n: ir.Value,
     P: ir.Value,
+    most: ir.Value,
     reverse: ir.Value,
     scale: ir.Value,
     _scale_size: ir.Value,
@@ -427,7 +466,7 @@ def _write_pull_rows(
     """Write Y = scale * (X @ M) row by row, and the square norms of Y."""
     scale = code.vectors(scale)
     _write_rows(
-        *(code, X, M, (D, n, P), reverse, Y, squares, R),
+        *(code, X, M, (D, n, P), most, reverse, Y, squares, R),
         start=lambda offset: code.zero,
         end=lambda offset, total: code.builder.fmul(total, code.load(scale, offset)),
         measured=Y,
@@ -633,18 +672,32 @@ def _routine(
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
+    def _from_panels(M: Array, most: int) -> Array:
+        """Matrices (D, n, P) in rows."""
+        count, size, more = _panels(M[0], most)
+        sizes = size + BYTES // M.itemsize * (np.arange(count) < more)
+        parts = np.split(M.reshape(len(M), -1), np.cumsum(M.shape[1] * sizes)[:-1], axis=1)
+        rows = [part.reshape(*M.shape[:2], -1) for part in parts]
+        return np.concatenate(rows, axis=2)
+
     def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
         y[:] = start + x[: M.shape[0]] @ M
 
-    def _push_rows(X: Array, M: Array, reverse: int, start: Array, Y: Array, squares: Array) -> int:
+    def _push_rows(
+        X: Array, M: Array, most: int, reverse: int, start: Array, Y: Array, squares: Array
+    ) -> int:
         D, n, P = M.shape
+        M = _from_panels(M, most)
         Y[:] = start + (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
         squares[:] = (X * X).reshape(squares.size, P).sum(axis=1)
         low, high = _BOUNDS[X.itemsize]
         return int(not ((low <= squares) & (squares <= high)).all())
 
-    def _pull_rows(X: Array, M: Array, reverse: int, scale: Array, Y: Array, squares: Array) -> int:
+    def _pull_rows(
+        X: Array, M: Array, most: int, reverse: int, scale: Array, Y: Array, squares: Array
+    ) -> int:
         D, n, P = M.shape
+        M = _from_panels(M, most)
         Y[:] = scale * (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
         squares[:] = (Y * Y).reshape(squares.size, P).sum(axis=1)
         low, high = _BOUNDS[X.itemsize]
@@ -678,28 +731,28 @@ else:
 
     @intrinsic
     def _push_rows(
-        typingctx: Any, X: Any, M: Any, reverse: Any, start: Any, Y: Any, squares: Any
+        typingctx: Any, X: Any, M: Any, most: Any, reverse: Any, start: Any, Y: Any, squares: Any
     ) -> Any:
         """Set Y[r] = start[r] + X[r, :n] @ M[r // K] and squares[r] to the square norm of X[r].
 
-        X, start and Y hold R = D K rows of P, one after another in 1-D, M is a padded (D, n, P):
-        K rows share a matrix. Y may be `start`, but not X. Where `reverse` is 1 the rows of a
-        matrix wider than four vectors are taken from the last to the first. Returns 1
-        where a square is not in range.
+        X, start and Y hold R = D K rows of P, one after another in 1-D, M is a padded (D, n, P) in
+        panels of at most so many vectors, 8 or 4 (`panel_size`): K rows share a matrix. Y may be
+        `start`, but not X. Where `reverse` is 1 the rows of a matrix wider than four vectors are
+        taken from the last to the first. Returns 1 where a square is not in range.
         """
-        arrays = (X, M, reverse, start, Y, squares)
-        return _routine(_write_push_rows, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
+        arrays = (X, M, most, reverse, start, Y, squares)
+        return _routine(_write_push_rows, arrays, (1, 3, 0, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
     def _pull_rows(
-        typingctx: Any, X: Any, M: Any, reverse: Any, scale: Any, Y: Any, squares: Any
+        typingctx: Any, X: Any, M: Any, most: Any, reverse: Any, scale: Any, Y: Any, squares: Any
     ) -> Any:
         """Set Y[r] = scale[r] * (X[r, :n] @ M[r // K]) and squares[r] to the square norm of Y[r].
 
         Arguments and result are as those of `_push_rows`.
         """
-        arrays = (X, M, reverse, scale, Y, squares)
-        return _routine(_write_pull_rows, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
+        arrays = (X, M, most, reverse, scale, Y, squares)
+        return _routine(_write_pull_rows, arrays, (1, 3, 0, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
@@ -746,6 +799,18 @@ else:
         return _routine(
             _write_sum_squares, (x,), (getattr(x, "ndim", 0),), returns=getattr(x, "dtype", None)
         )
+
+
+@helper(forceinline=True)
+def _panels(M: Array, most: int) -> tuple[int, int, int]:
+    """Return the number of panels of a padded (n, P), the columns of the last, how many have more.
+
+    They have at most so many vectors in a row, the first ones one more than the others.
+    """
+    lanes = BYTES // M.itemsize
+    width = M.shape[1] // lanes
+    count = -(-width // most)
+    return count, width // count * lanes, width % count
 
 
 _LOW_32, _HIGH_32 = _BOUNDS[4]
