@@ -16,7 +16,7 @@ import pytest
 
 from vgcore.bench import child, compare, figures, limits, record, suite, targets, text, timing
 from vgcore.bench.limits import Bound, Limits
-from vgcore.bench.machine import machine, software
+from vgcore.bench.machine import blas_warning, machine, software
 from vgcore.bench.operations import OPERATIONS, OURS, SIZES, Case, find, not_installed, table
 from vgcore.bench.page import write_page
 from vgcore.bench.record import REFERENCE, Row, Run
@@ -514,3 +514,10 @@ def test_peers_that_are_missing_are_listed(monkeypatch):
     monkeypatch.setattr("vgcore.bench.peers.importlib.util.find_spec", lambda name: None)
     assert "torch" in not_installed()
     assert find("gradient_profile").implementations() == [OURS]
+
+
+def test_kernels_chosen_for_openblas_by_hand_are_told(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert blas_warning(software()) is None
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "OPENBLAS_CORETYPE=Haswell is set" in (blas_warning(software()) or "")

@@ -6,10 +6,14 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 from vgcore.bench.limits import cache_sizes
 from vgcore.environment import THREADING_LAYER, processor, thread_count, versions
+
+# Makes OpenBLAS use the kernels of another processor than the one it finds.
+_CHOSEN_KERNELS = "OPENBLAS_CORETYPE"
 
 
 def machine() -> dict[str, Any]:
@@ -38,11 +42,21 @@ def software() -> dict[str, str]:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
-    return found | {"blas": blas(), "threading_layer": THREADING_LAYER}
+    found |= {"blas": blas(), "threading_layer": THREADING_LAYER}
+    chosen = os.environ.get(_CHOSEN_KERNELS)
+    return found | ({_CHOSEN_KERNELS: chosen} if chosen else {})
+
+
+def blas_warning(software: Mapping[str, str]) -> str | None:
+    """What makes NumPy slower than it has to be, if anything."""
+    chosen = software.get(_CHOSEN_KERNELS)
+    if chosen is None:
+        return None
+    return f"{_CHOSEN_KERNELS}={chosen} is set: NumPy may be slower than it would be without"
 
 
 def blas() -> str:
-    """The BLAS that NumPy was built with, and how many threads it uses where that can be told."""
+    """The BLAS that NumPy was built with, its kernels and its threads where they can be told."""
     import numpy as np
 
     built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
@@ -52,4 +66,7 @@ def blas() -> str:
     import threadpoolctl
 
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-    return f"{text}, {pools[0]['num_threads']} threads" if pools else text
+    if not pools:
+        return text
+    kernels = f" for {pools[0]['architecture']}" if "architecture" in pools[0] else ""
+    return f"{text}{kernels}, {pools[0]['num_threads']} threads"

@@ -9,6 +9,7 @@ import numpy as np
 from vgcore.bench import targets
 from vgcore.bench.compare import Change, summary
 from vgcore.bench.limits import DTYPES, Limits
+from vgcore.bench.machine import blas_warning
 from vgcore.bench.record import Row, Run
 from vgcore.bench.timing import Interval
 
@@ -89,6 +90,8 @@ def report(run: Run) -> Iterator[str]:
     yield from columns([HEAD, *(cells(row) for row in run.rows)])
     yield ""
     yield from loss_lines(run)
+    if warned := blas_warning(run.software):
+        yield warned
     if run.not_installed:
         yield f"not installed, so not timed: {', '.join(run.not_installed)}"
 
