@@ -13,14 +13,14 @@ from vgcore.activations import activation as find_activation
 from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels.deep import _deep_batch
+from vgcore.kernels.deep import DeepRows, Layers, _deep_batch, deep_side_by_side, new_deep_rows
 from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.leaky import Leaky, _leaky_batch, new_leaky
 from vgcore.kernels.lstm import _lstm_batch
 from vgcore.kernels.rnn import Network, rows_side_by_side
 from vgcore.kernels.rnn_lanes import lanes_side_by_side
-from vgcore.kernels.vectors import aligned_zeros, padded
+from vgcore.kernels.vectors import padded
 from vgcore.parallel import block, over_draws
 
 Logs = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -180,21 +180,32 @@ def _leaky_run(
 
 
 def _deep(cell: DeepNet, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
-    n, dtype = cell.n_hidden, cell.dtype
-    P = padded(n, dtype)
+    n, dtype, D, K = cell.n_hidden, cell.dtype, 1, 1
+    if n_trajectories is not None:
+        D, K = deep_side_by_side(n, dtype, cell.n_draws, n_trajectories, cell.n_layers)
 
-    def scratch() -> list[Array]:
-        return [
-            aligned_zeros((n, P), dtype),
-            aligned_zeros(P, dtype),
-            aligned_zeros(3 * P, dtype),
-            aligned_zeros((n_steps, P), dtype),
-            np.empty((2, n_steps + 1)),
-            np.empty((2, n_steps + 1), np.int64),
-            np.empty(n_steps + 1),
-        ]
+    def scratch() -> list[Any]:
+        return [new_deep_rows(D, K, n, n_steps, dtype)]
 
-    return _deep_batch, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch, 1
+    return _deep_run, [cell.W, cell.bias], [*_law(cell), cell.residual], scratch, D
+
+
+def _deep_run(
+    W: Array,
+    bias: Array,
+    code: int,
+    near_zero: Array,
+    far: Array,
+    residual: bool,
+    inputs: Array,
+    initial_state: Array,
+    loss_gradient: Array,
+    burn_in: int,
+    rows: DeepRows,
+    *out: Array,
+) -> None:
+    layers = Layers(W, bias, code, near_zero, far, residual)
+    _deep_batch(layers, initial_state, loss_gradient, rows, *out)
 
 
 def _law(cell: LeakyRNN | DeepNet) -> list[Any]:

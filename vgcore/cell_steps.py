@@ -12,7 +12,7 @@ from vgcore.cell_kernels import GRU_ORDER, LSTM_ORDER, prepare
 from vgcore.cells import Cell, LeakyRNN
 from vgcore.deep import DeepNet
 from vgcore.gated import GRU, LSTM
-from vgcore.kernels.deep import _deep_forward, _deep_jacobian
+from vgcore.kernels.deep import Layers, _deep_forward, _deep_jacobian
 from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
 from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_draws, _place_bias
@@ -42,11 +42,11 @@ class Walk:
         self.scratch = scratch()
         S = cell.n_state
         self.jacobians = aligned_zeros((CHUNK, S, padded(S, np.float64)), np.float64)
-        self.draw = self.time = self.exponent = 0
+        self.draw = self.time = 0
 
     def begin(self, draw: int, *trajectory: int) -> None:
         """Go to the initial state of a draw, or of one of its trajectories if it has several."""
-        self.draw, self.time, self.exponent = draw, 0, 0
+        self.draw, self.time = draw, 0
         self.inputs = at(self.given, draw, *trajectory)
         self._begin(at(self.initial_state, draw, *trajectory))
 
@@ -202,20 +202,20 @@ class _LeakyWalk(Walk):
 
 class _DeepWalk(Walk):
     def _begin(self, state: Array) -> None:
-        _copy(state, self.scratch[1])
+        self.rows = self.scratch[0]
+        _copy(state, self.rows.x)
+        self.rows.exponent[:] = 0
 
     def _run(self, count: int, inputs: Array) -> None:
-        matrix, x, vectors, slopes, squares, exponents, _ = self.scratch
-        W, bias = (array[self.draw, self.time : self.time + count] for array in self.parameters)
-        self.W = W
-        code, near_zero, far, residual = self.constants
-        self.exponent = _deep_forward(
-            W, bias, code, near_zero, far, residual, matrix, x, self.exponent, vectors,
-            slopes[:count], squares[0], exponents[0],
-        )  # fmt: skip
+        W, bias = (
+            array[self.draw : self.draw + 1, self.time : self.time + count]
+            for array in self.parameters
+        )
+        self.layers = Layers(W, bias, *self.constants)
+        _deep_forward(self.layers, 0, count, self.rows)
 
     def _jacobian(self, t: int, out: Array) -> None:
-        _deep_jacobian(self.W[t], self.constants[-1], self.scratch[3][t], out)
+        _deep_jacobian(self.layers.W[0, t], self.layers.residual, self.rows.slopes[t], out)
 
 
 _WALKS = {LSTM: _LSTMWalk, GRU: _GRUWalk, LeakyRNN: _LeakyWalk, DeepNet: _DeepWalk}

@@ -366,23 +366,3 @@ def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
         _copy(x, scratch)
         square, exponent = _scaled_squares(scratch, exponent)
     return square, exponent
-
-
-@helper()
-def _logs(
-    squares: Array,
-    exponents: Integers,
-    activity: Array,
-    activity_exponent: Integers,
-    logs: Array,
-    out_log_norm: Array,
-    out_log_contribution: Array,
-) -> None:
-    """Take the logarithms of one row of gradients and activities; logs (T + 1,) is scratch."""
-    last = squares.size - 1
-    _log(squares, out_log_norm)
-    _log(activity, logs)
-    for lag in range(last + 1):
-        out_log_norm[lag] = 0.5 * out_log_norm[lag] + LN2 * exponents[lag]
-        j = last - lag
-        out_log_contribution[lag] = out_log_norm[lag] + 0.5 * logs[j] + LN2 * activity_exponent[j]

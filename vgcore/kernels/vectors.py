@@ -622,6 +622,17 @@ def _write_scale(code: _Code, x: ir.Value, *shape_and_factor: ir.Value) -> None:
     builder.ret_void()
 
 
+def _write_fetch(code: _Code, x: ir.Value, *shape: ir.Value) -> None:
+    """Write requests for the lines of x."""
+    builder, word = code.builder, ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [code.vector.as_pointer(), word, word, word])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    x = code.vectors(x)
+    with code.rolled(_int(0), code.width(*shape)) as i:
+        builder.call(fetch, [code.at(x, i), *(ir.Constant(word, k) for k in (0, 3, 1))])
+    builder.ret_void()
+
+
 def _routine(
     write: Callable[..., None], arrays: tuple[Any, ...], ndims: tuple[int, ...], returns: Any
 ) -> tuple[Any, Callable[..., ir.Value]]:
@@ -716,6 +727,9 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _scale(x: Array, factor: Any) -> None:
         x *= factor
 
+    def _fetch(x: Array) -> None:
+        pass
+
     def _max_abs(x: Array) -> Any:
         return np.abs(x).max()
 
@@ -785,6 +799,11 @@ else:
         A loop would be compiled at every place where it is called from, each time unrolled.
         """
         return _routine(_write_scale, (x, factor), (getattr(x, "ndim", 0), 0), returns=None)
+
+    @intrinsic
+    def _fetch(typingctx: Any, x: Any) -> Any:
+        """Ask for an array that is needed soon: it comes to the first cache meanwhile."""
+        return _routine(_write_fetch, (x,), (getattr(x, "ndim", 0),), returns=None)
 
     @intrinsic
     def _max_abs(typingctx: Any, x: Any) -> Any:
