@@ -37,7 +37,7 @@ MUTANTS = {
         "_pack_transpose(network.W_rec[draw].T, motion.forward)", "RNN: exponents",
     ),
     "no derivative": (
-        "kernels/vectors.py", "Y[:] = scale * (X.reshape", "Y[:] = 1.0 * (X.reshape", "RNN of 36",
+        "kernels/rnn.py", "delta[i] = slope[i] * product[i]", "delta[i] = product[i]", "RNN of 36",
     ),
     "no derivative, product": (
         "kernels/jacobian.py", "row[c] = slope[i] * source[c]", "row[c] = source[c]", "RNN: dx_T",

@@ -47,13 +47,9 @@ def _write_product(
     Y: ir.Value,
     Q: int,
     shared: bool,
-    start: Callable[[ir.Value], ir.Value],
-    end: Callable[[ir.Value, ir.Value], ir.Value],
+    start: ir.Value,
 ) -> None:
-    """Write Y = X M for each network; M is (m, n) of vectors, or of numbers that all share.
-
-    start(j) is the vector that sums j begin with, end(j, sums) what is stored of them.
-    """
+    """Write Y = start + X M for each network; M is (m, n) of vectors, or of numbers for all."""
     builder = code.builder
     m, n = shape
     M = M if shared else code.vectors(M)
@@ -64,7 +60,7 @@ def _write_product(
     for count in _SUMS[code.wide]:
         with code.steps(done, n, count) as first:
             places = [builder.add(first, _int(c)) for c in range(count)]
-            sums = [code.variable(start(place)) for place in places]
+            sums = [code.variable(code.load(start, place)) for place in places]
             with code.rolled(_int(0), inputs) as turn:
                 i = builder.add(back, builder.mul(turn, step))
                 factors = code.load(X, i)
@@ -80,7 +76,7 @@ def _write_product(
                             element = code.load(entries, c)
                         code.accumulate(total, factor, element)
             for place, total in zip(places, sums, strict=True):
-                code.store(end(place, builder.load(total)), Y, place)
+                code.store(builder.load(total), Y, place)
 
 
 def _write_measure(code: _Code, X: ir.Value, size: ir.Value, Q: int, squares: ir.Value) -> ir.Value:
@@ -128,7 +124,7 @@ def _write_each_product(
     _write_for_each(code, L, lambda Q: write(Q, False))
 
 
-def _write_push_lanes(
+def _write_multiply_lanes(
     code: _Code,
     X: ir.Value,
     X_size: ir.Value,
@@ -149,42 +145,8 @@ def _write_push_lanes(
 
     def write(Q: int, shared: bool) -> ir.Value:
         outside = _write_measure(code, X, X_size, Q, squares)
-        _write_product(
-            *(code, X, M, (m, n), reverse, Y, Q, shared),
-            start=lambda place: code.load(start, place),
-            end=lambda place, total: total,
-        )
+        _write_product(code, X, M, (m, n), reverse, Y, Q, shared, start)
         return outside
-
-    _write_each_product(code, L, lanes, write)
-
-
-def _write_pull_lanes(
-    code: _Code,
-    X: ir.Value,
-    _X_size: ir.Value,
-    M: ir.Value,
-    m: ir.Value,
-    n: ir.Value,
-    lanes: ir.Value,
-    reverse: ir.Value,
-    scale: ir.Value,
-    _scale_size: ir.Value,
-    Y: ir.Value,
-    Y_size: ir.Value,
-    squares: ir.Value,
-    L: ir.Value,
-) -> None:
-    """Write Y = scale * (X M) for each network, and the square norms of Y."""
-    X, scale, Y = (code.vectors(array) for array in (X, scale, Y))
-
-    def write(Q: int, shared: bool) -> ir.Value:
-        _write_product(
-            *(code, X, M, (m, n), reverse, Y, Q, shared),
-            start=lambda place: code.zero,
-            end=lambda place, total: code.builder.fmul(total, code.load(scale, place)),
-        )
-        return _write_measure(code, Y, Y_size, Q, squares)
 
     _write_each_product(code, L, lanes, write)
 
@@ -214,19 +176,12 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         product: Array = (M * _entries(X, L)[: len(M)].repeat(Q, axis=1)[:, None]).sum(axis=0)
         return product.ravel()
 
-    def _push_lanes(
+    def _multiply_lanes(
         X: Array, M: Array, reverse: int, start: Array, Y: Array, squares: Array
     ) -> int:
         product = _product(M, X, squares.size)
         Y[: product.size] = start[: product.size] + product
         return _lane_squares(X, squares)
-
-    def _pull_lanes(
-        X: Array, M: Array, reverse: int, scale: Array, Y: Array, squares: Array
-    ) -> int:
-        product = _product(M, X, squares.size)
-        Y[: product.size] = scale[: product.size] * product
-        return _lane_squares(Y, squares)
 
 else:
 
@@ -240,7 +195,7 @@ else:
         return _routine(_write_lane_squares, (X, squares), (1, 1), returns=types.int64)
 
     @intrinsic
-    def _push_lanes(
+    def _multiply_lanes(
         typingctx: Any, X: Any, M: Any, reverse: Any, start: Any, Y: Any, squares: Any
     ) -> Any:
         """Set Y = start + X M for each network, and squares (L,) to the square norms of X.
@@ -251,18 +206,7 @@ else:
         are taken from the last to the first, if Q is 1. Returns 1 where a square is extreme.
         """
         arrays = (X, M, reverse, start, Y, squares)
-        return _routine(_write_push_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
-
-    @intrinsic
-    def _pull_lanes(
-        typingctx: Any, X: Any, M: Any, reverse: Any, scale: Any, Y: Any, squares: Any
-    ) -> Any:
-        """Set Y = scale * (X M) for each network, and squares (L,) to the square norms of Y.
-
-        Arguments and result are as those of `_push_lanes`.
-        """
-        arrays = (X, M, reverse, scale, Y, squares)
-        return _routine(_write_pull_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
+        return _routine(_write_multiply_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
 
 def places(n: int, L: int, lanes: int) -> Integers:

@@ -21,9 +21,9 @@ from vgcore.kernels.elementary import _fma
 from vgcore.kernels.gates import CHUNK, _all_logs, _squares
 from vgcore.kernels.interleaved import (
     _lane_squares,
+    _multiply_lanes,
     _pack_lanes,
     _place,
-    _push_lanes,
     _put_lane,
     _take_lane,
     places,
@@ -44,7 +44,7 @@ from vgcore.kernels.vectors import (
     BYTES,
     FEW,
     _in_range,
-    _push_rows,
+    _multiply_rows,
     _vecmat,
     aligned_zeros,
     padded,
@@ -130,12 +130,14 @@ def new_leaky(
 
 
 @helper(forceinline=True)
-def _push(X: Array, M: Array, panel: int, turn: int, start: Array, Y: Array, squares: Array) -> int:
+def _multiply(
+    X: Array, M: Array, panel: int, turn: int, start: Array, Y: Array, squares: Array
+) -> int:
     """Set Y = start + X M for each network, squares to those of X; return 1 for an extreme one."""
     if M.ndim == 4:
         wide = X.size // squares.size * X.itemsize > FEW * BYTES
-        return _push_lanes(X, M[0], turn if wide else 0, start, Y, squares)
-    return _push_rows(X, M, panel, turn, start, Y, squares)
+        return _multiply_lanes(X, M[0], turn if wide else 0, start, Y, squares)
+    return _multiply_rows(X, M, panel, turn, start, Y, squares)
 
 
 @helper(forceinline=True)
@@ -162,7 +164,7 @@ def _set_drives(M: Array, inputs: Array, draw: int, trajectory: int, t: int, som
             part = slice(r * P, (r + 1) * P)
             _vecmat(now, M[r // K], some.bias[part], some.drive[part])
     if M.ndim == 4:
-        _push_lanes(some.inputs, M[0], 0, some.bias, some.drive, some.ignored)
+        _multiply_lanes(some.inputs, M[0], 0, some.bias, some.drive, some.ignored)
 
 
 @helper()
@@ -244,9 +246,9 @@ def _leaky_forward(
         exponents[:] = 0
         if t == 0 or network.inputs.shape[2] > 1:
             _set_drives(some.input_weights, network.inputs, draw, trajectory, first + t, some)
-        if careful or _push(state, some.forward, some.panel, t % 2, some.drive, x, squares):
+        if careful or _multiply(state, some.forward, some.panel, t % 2, some.drive, x, squares):
             careful = _settle(network, some, squares, exponents)
-            _push(state, some.forward, some.panel, t % 2, some.start, x, some.ignored)
+            _multiply(state, some.forward, some.panel, t % 2, some.start, x, some.ignored)
         if careful:
             _activate_each(network, some)
         else:
@@ -282,7 +284,7 @@ def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
         for i in range(used):
             gate[i] = delta[i] * kept[i]
             delta[i] = rest * delta[i]
-        if _push(gate, some.backward, some.panel, lag % 2, delta, delta, gate_squares) != 0:
+        if _multiply(gate, some.backward, some.panel, lag % 2, delta, delta, gate_squares) != 0:
             for r in range(R):
                 if not _in_range(gate_squares[r], gate):
                     _take_lane(gate, some.place[r], n, one)

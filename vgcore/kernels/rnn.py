@@ -21,6 +21,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
+from vgcore.kernels.columns import _row_squares
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.vectors import (
@@ -28,10 +29,9 @@ from vgcore.kernels.vectors import (
     _exponent,
     _in_range,
     _max_abs,
+    _multiply_rows,
     _normalise,
     _panels,
-    _pull_rows,
-    _push_rows,
     _range,
     _scale_exact,
     _sum_squares,
@@ -437,7 +437,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
         if t == 0 or network.inputs.shape[2] > 1:
             driven = _set_drive(network, draw, trajectory, t, rows)
         turn, start = t % 2, rows.drive
-        if careful or _push_rows(value, rows.forward, rows.panel, turn, start, y, squares):
+        if careful or _multiply_rows(value, rows.forward, rows.panel, turn, start, y, squares):
             careful = _settle(
                 activation, near_zero, far, n, lag, x, rows.row, value, slope, rows.exponent,
                 squares, rows.activity_exponents,
@@ -445,7 +445,7 @@ def _forward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
             if careful and driven:
                 careful = _meet_drives(rows)
                 start = rows.start
-            _push_rows(value, rows.forward, rows.panel, turn, start, y, rows.ignored)
+            _multiply_rows(value, rows.forward, rows.panel, turn, start, y, rows.ignored)
         x, y = y, x
 
 
@@ -455,29 +455,37 @@ def _backward(network: Network, draw: int, trajectory: int, rows: Rows) -> None:
 
     Sets norms 4**norm_exponents to ||delta||^2 at each lag.
     """
-    n_steps, P = rows.slopes.shape[0], rows.row.size
+    n_steps, R, P = rows.slopes.shape[0], rows.exponent.size, rows.row.size
     delta, product, exponents, since = rows.x, rows.y, rows.exponent, rows.since
+    zeros = rows.value
     _place(network.loss_gradient, draw, trajectory, rows, delta)
+    zeros[:] = 0.0
     exponents[:] = 0
     since[:] = 0
-    for r in range(exponents.size):
-        rows.norms[0, r] = _sum_squares(delta[r * P : (r + 1) * P])
-    outside = True
     for lag in range(n_steps + 1):
-        squares = rows.norms[lag][: exponents.size]
+        squares, turn = rows.norms[lag][:R], (lag + 1) % 2
         if lag > 0:
-            slope = rows.slopes[n_steps - lag][: delta.size]
-            pulled = _pull_rows(delta, rows.backward, rows.panel, lag % 2, slope, product, squares)
-            outside = pulled != 0
-            delta, product = product, delta
-        if outside:
-            for r in range(exponents.size):
+            slope = rows.slopes[n_steps - lag]
+            for i in range(delta.size):
+                delta[i] = slope[i] * product[i]
+        if lag == n_steps:
+            outside = _row_squares(delta, P, squares)
+        else:
+            outside = _multiply_rows(
+                delta, rows.backward, rows.panel, turn, zeros, product, squares
+            )
+        if outside != 0:
+            rescaled = False
+            for r in range(R):
                 if not _in_range(squares[r], delta):
                     part = slice(r * P, (r + 1) * P)
                     squares[r], exponent = _scaled_squares(delta[part], exponents[r])
                     if exponent != exponents[r]:
                         rows.norm_exponents[r, since[r] : lag] = exponents[r]
                         exponents[r], since[r] = exponent, lag
+                        rescaled = True
+            if rescaled:
+                _multiply_rows(delta, rows.backward, rows.panel, turn, zeros, product, rows.ignored)
     for r in range(exponents.size):
         rows.norm_exponents[r, since[r] :] = exponents[r]
 

@@ -19,10 +19,9 @@ from vgcore.kernels.elementary import _log
 from vgcore.kernels.interleaved import (
     ENTRIES,
     _lane_squares,
+    _multiply_lanes,
     _pack_lanes,
     _place,
-    _pull_lanes,
-    _push_lanes,
     _put_lane,
     _spread,
     _take_lane,
@@ -265,7 +264,7 @@ def _set_drive(network: Network, draw: int, trajectory: int, t: int, lanes: Lane
             min(t, inputs.shape[2] - 1),
         ]
         _put_lane(now, lanes.place[lane], lanes.inputs)
-    _push_lanes(lanes.inputs, lanes.input_weights, 0, lanes.bias, lanes.drive, lanes.ignored)
+    _multiply_lanes(lanes.inputs, lanes.input_weights, 0, lanes.bias, lanes.drive, lanes.ignored)
     return bool(_max_abs(lanes.drive) != 0.0)
 
 
@@ -295,39 +294,37 @@ def _forward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> None
         if t == 0 or network.inputs.shape[2] > 1:
             driven = _set_drive(network, draw, trajectory, t, lanes)
         turn, start = t % 2 * turns, lanes.drive
-        if careful or _push_lanes(value, lanes.forward, turn, start, y, squares):
+        if careful or _multiply_lanes(value, lanes.forward, turn, start, y, squares):
             careful = _settle(network, lanes, lag, x, slope, squares)
             if careful and driven:
                 careful = _meet_drives(n, lanes)
                 start = lanes.start
-            _push_lanes(value, lanes.forward, turn, start, y, lanes.ignored)
+            _multiply_lanes(value, lanes.forward, turn, start, y, lanes.ignored)
         x, y = y, x
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
 def _backward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> None:
     """Carry the gradients back over T steps, and set norms 4**norm_exponents to ||delta||^2."""
-    n, L = network.bias.shape[1], lanes.exponent.size
-    n_steps, exponents, since, row = (
-        lanes.slopes.shape[0],
-        lanes.exponent,
-        lanes.since,
-        lanes.rows[0],
-    )
-    delta, product = lanes.x, lanes.y
+    n, L, n_steps = network.bias.shape[1], lanes.exponent.size, lanes.slopes.shape[0]
+    exponents, since, row, turns = lanes.exponent, lanes.since, lanes.rows[0], _turns(lanes)
+    delta, product, zeros = lanes.x, lanes.y, lanes.value
     _place(network.loss_gradient, draw, trajectory, len(lanes.columns), lanes.place, delta)
+    zeros[:] = 0.0
     exponents[:] = 0
     since[:] = 0
-    turns = _turns(lanes)
-    outside = _lane_squares(delta, lanes.norms[0])
     for lag in range(n_steps + 1):
-        squares = lanes.norms[lag]
+        squares, turn = lanes.norms[lag], (lag + 1) % 2 * turns
         if lag > 0:
             slope = lanes.slopes[n_steps - lag]
-            turn = lag % 2 * turns
-            outside = _pull_lanes(delta, lanes.backward, turn, slope, product, squares)
-            delta, product = product, delta
+            for i in range(slope.size):
+                delta[i] = slope[i] * product[i]
+        if lag == n_steps:
+            outside = _lane_squares(delta, squares)
+        else:
+            outside = _multiply_lanes(delta, lanes.backward, turn, zeros, product, squares)
         if outside != 0:
+            rescaled = False
             for lane in range(L):
                 if not _in_range(squares[lane], delta):
                     _take_lane(delta, lanes.place[lane], n, row)
@@ -336,6 +333,9 @@ def _backward(network: Network, draw: int, trajectory: int, lanes: Lanes) -> Non
                         _put_lane(row[:n], lanes.place[lane], delta)
                         lanes.norm_exponents[since[lane] : lag, lane] = exponents[lane]
                         exponents[lane], since[lane] = exponent, lag
+                        rescaled = True
+            if rescaled:
+                _multiply_lanes(delta, lanes.backward, turn, zeros, product, lanes.ignored)
     for lane in range(L):
         lanes.norm_exponents[since[lane] :, lane] = exponents[lane]
 

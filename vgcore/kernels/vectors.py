@@ -46,7 +46,7 @@ _BLOCKS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 # one sum whatever the tile. On AVX2 the large tile spills and takes three times as long.
 _MATMAT_TILES = {True: ((8, 4, 2, 1), (2, 1)), False: ((6, 4, 2, 1), (1,))}
 
-# `_write_rows` takes four rows that share a matrix at a time. That pays for matrices of three
+# `_multiply_rows` takes four rows that share a matrix at a time. That pays for matrices of three
 # vectors and more. A row alone takes up to eight in one loop; a width known to the compiler saves
 # half the time at 16 units, a tenth at 64 in float64.
 _ROWS, FEW, _WIDTHS = 4, 4, (1, 2, 3, 4, 8)
@@ -283,30 +283,29 @@ def _write_vecmat(
     builder.ret_void()
 
 
-def _write_rows(
+def _write_multiply_rows(
     code: _Code,
     X: ir.Value,
+    _X_size: ir.Value,
     M: ir.Value,
-    M_shape: tuple[ir.Value, ir.Value, ir.Value],
+    D: ir.Value,
+    n: ir.Value,
+    P: ir.Value,
     most: ir.Value,
     reverse: ir.Value,
+    start: ir.Value,
+    _start_size: ir.Value,
     Y: ir.Value,
+    _Y_size: ir.Value,
     squares: ir.Value,
     R: ir.Value,
-    start: Callable[[ir.Value], ir.Value],
-    end: Callable[[ir.Value, ir.Value], ir.Value],
-    measured: ir.Value,
 ) -> None:
-    """Write Y[r] = X[r, :n] @ M[r // K] for padded (R, P) X and Y, (D, n, P) M and R = D K rows.
+    """Write Y[r] = start[r] + X[r, :n] @ M[r // K] for R = D K rows, and the square norms of X.
 
-    M is in panels of at most so many vectors.
-
-    start(offset) is the vector a sum begins with, end(offset, sum) what is stored of it. squares
-    gets the square norms of the rows of `measured`; returns 1 where one is out of range.
+    Returns 1 where one is out of range.
     """
     builder = code.builder
-    D, n, P = M_shape
-    M, Y, measured = (code.vectors(array) for array in (M, Y, measured))
+    M, start, Y = (code.vectors(array) for array in (M, start, Y))
     K = builder.udiv(R, D)
     last = builder.sub(n, _int(1))
     outside = code.variable(_int(0))
@@ -338,7 +337,7 @@ def _write_rows(
         sums = [[code.variable(code.zero) for _ in line] for line in offsets]
         for line, totals in zip(offsets, sums, strict=True):
             for offset, total in zip(line, totals, strict=True):
-                builder.store(start(offset), total)
+                builder.store(code.load(start, offset), total)
         # one or two vectors gain from an unrolled loop, wider tiles lose 3 % and compile longer
         loop = code.rolled(_int(0), n) if len(rows) * size > 2 else _counted(builder, n)
         with loop as count:
@@ -351,10 +350,10 @@ def _write_rows(
                     code.accumulate(total, factor, value)
         for line, totals in zip(offsets, sums, strict=True):
             for offset, total in zip(line, totals, strict=True):
-                code.store(end(offset, builder.load(total)), Y, offset)
+                code.store(builder.load(total), Y, offset)
 
     def measure(row: ir.Value, width: ir.Value) -> None:
-        square = _square(code, code.at(measured, builder.mul(row, width)), width)
+        square = _square(code, code.at(code.vectors(X), builder.mul(row, width)), width)
         builder.store(square, code.at(squares, row))
         low, high = (ir.Constant(code.scalar, bound) for bound in _BOUNDS[code.align])
         above = builder.fcmp_ordered(">=", square, low)
@@ -417,60 +416,6 @@ def _write_rows(
         panels(matrix, _LONG, [row])
         measure(row, width)
     builder.ret(builder.load(outside))
-
-
-def _write_push_rows(
-    code: _Code,
-    X: ir.Value,
-    _X_size: ir.Value,
-    M: ir.Value,
-    D: ir.Value,
-    n: ir.Value,
-    P: ir.Value,
-    most: ir.Value,
-    reverse: ir.Value,
-    start: ir.Value,
-    _start_size: ir.Value,
-    Y: ir.Value,
-    _Y_size: ir.Value,
-    squares: ir.Value,
-    R: ir.Value,
-) -> None:
-    """Write Y = start + X @ M row by row, and the square norms of X."""
-    start = code.vectors(start)
-    _write_rows(
-        *(code, X, M, (D, n, P), most, reverse, Y, squares, R),
-        start=lambda offset: code.load(start, offset),
-        end=lambda offset, total: total,
-        measured=X,
-    )
-
-
-def _write_pull_rows(
-    code: _Code,
-    X: ir.Value,
-    _X_size: ir.Value,
-    M: ir.Value,
-    D: ir.Value,
-    n: ir.Value,
-    P: ir.Value,
-    most: ir.Value,
-    reverse: ir.Value,
-    scale: ir.Value,
-    _scale_size: ir.Value,
-    Y: ir.Value,
-    _Y_size: ir.Value,
-    squares: ir.Value,
-    R: ir.Value,
-) -> None:
-    """Write Y = scale * (X @ M) row by row, and the square norms of Y."""
-    scale = code.vectors(scale)
-    _write_rows(
-        *(code, X, M, (D, n, P), most, reverse, Y, squares, R),
-        start=lambda offset: code.zero,
-        end=lambda offset, total: code.builder.fmul(total, code.load(scale, offset)),
-        measured=Y,
-    )
 
 
 def _write_matmat(
@@ -694,23 +639,13 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
     def _vecmat(x: Array, M: Array, start: Array, y: Array) -> None:
         y[:] = start + x[: M.shape[0]] @ M
 
-    def _push_rows(
+    def _multiply_rows(
         X: Array, M: Array, most: int, reverse: int, start: Array, Y: Array, squares: Array
     ) -> int:
         D, n, P = M.shape
         M = _from_panels(M, most)
         Y[:] = start + (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
         squares[:] = (X * X).reshape(squares.size, P).sum(axis=1)
-        low, high = _BOUNDS[X.itemsize]
-        return int(not ((low <= squares) & (squares <= high)).all())
-
-    def _pull_rows(
-        X: Array, M: Array, most: int, reverse: int, scale: Array, Y: Array, squares: Array
-    ) -> int:
-        D, n, P = M.shape
-        M = _from_panels(M, most)
-        Y[:] = scale * (X.reshape(D, -1, P)[:, :, :n] @ M).ravel()
-        squares[:] = (Y * Y).reshape(squares.size, P).sum(axis=1)
         low, high = _BOUNDS[X.itemsize]
         return int(not ((low <= squares) & (squares <= high)).all())
 
@@ -744,7 +679,7 @@ else:
         return _routine(_write_vecmat, (x, M, start, y), (1, 2, 1, 1), returns=None)
 
     @intrinsic
-    def _push_rows(
+    def _multiply_rows(
         typingctx: Any, X: Any, M: Any, most: Any, reverse: Any, start: Any, Y: Any, squares: Any
     ) -> Any:
         """Set Y[r] = start[r] + X[r, :n] @ M[r // K] and squares[r] to the square norm of X[r].
@@ -755,18 +690,7 @@ else:
         taken from the last to the first. Returns 1 where a square is not in range.
         """
         arrays = (X, M, most, reverse, start, Y, squares)
-        return _routine(_write_push_rows, arrays, (1, 3, 0, 0, 1, 1, 1), returns=types.int64)
-
-    @intrinsic
-    def _pull_rows(
-        typingctx: Any, X: Any, M: Any, most: Any, reverse: Any, scale: Any, Y: Any, squares: Any
-    ) -> Any:
-        """Set Y[r] = scale[r] * (X[r, :n] @ M[r // K]) and squares[r] to the square norm of Y[r].
-
-        Arguments and result are as those of `_push_rows`.
-        """
-        arrays = (X, M, most, reverse, scale, Y, squares)
-        return _routine(_write_pull_rows, arrays, (1, 3, 0, 0, 1, 1, 1), returns=types.int64)
+        return _routine(_write_multiply_rows, arrays, (1, 3, 0, 0, 1, 1, 1), returns=types.int64)
 
     @intrinsic
     def _matmat(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
