@@ -291,11 +291,15 @@ def _deep_batch(
     initial_state and loss_gradient are (draws or 1, trajectories or 1, N).
     """
     n_draws, n_trajectories, size = out_log_norm.shape
+    K = rows.exponent.size // rows.D
     for draw in range(0, n_draws, rows.D):
-        for trajectory in range(0, n_trajectories, rows.exponent.size // rows.D):
+        for trajectory in range(0, n_trajectories, K):
             _place(initial_state, draw, trajectory, rows, rows.x)
             rows.exponent[:] = 0
             _deep_forward(layers, draw, size - 1, rows)
             _place(loss_gradient, draw, trajectory, rows, rows.x)
             _deep_backward(layers, draw, rows)
-            _all_logs(rows, rows.D, draw, trajectory, out_log_norm, out_log_contribution)
+            _all_logs(
+                rows.squares, rows.exponents, rows.logs, rows.D, K, draw, trajectory, out_log_norm,
+                out_log_contribution,
+            )  # fmt: skip

@@ -286,26 +286,29 @@ def _scale_rows(x: Array, P: int, exponent: Integers) -> None:
 
 @helper()
 def _all_logs(
-    rows: Any,
+    squares: Array,
+    exponents: Integers,
+    logs: Array,
     D: int,
+    K: int,
     draw: int,
     trajectory: int,
     out_log_norm: Array,
     out_log_contribution: Array,
 ) -> None:
-    """Take the logarithms of norms and of contributions of D draws, from this one on.
+    """Take the logarithms of norms and of contributions: K trajectories of D draws, from these on.
 
-    The first row is of this trajectory. Rows beyond the last draw or trajectory are left out.
+    squares and exponents (3, T + 1, R) are as in `GateRows`, logs (3, CHUNK, R) is scratch. Rows
+    beyond the last draw or trajectory are left out.
     """
     n_draws, n_trajectories, n_lags = out_log_norm.shape
     out = out_log_norm.reshape(n_draws * n_trajectories, n_lags)
     out_c = out_log_contribution.reshape(n_draws * n_trajectories, n_lags)
-    K = rows.exponent.size // D
     some, k = min(D, n_draws - draw), min(K, n_trajectories - trajectory)
     for first in range(0, n_lags, CHUNK):
         count = min(CHUNK, n_lags - first)
-        norms, terms = rows.logs[0][:count], rows.logs[1][:count]
-        _take_logs(rows, first, norms, terms)
+        norms, terms = logs[0][:count], logs[1][:count]
+        _take_logs(squares, exponents, first, norms, terms, logs[2][:count])
         if K == 1:
             row = draw * n_trajectories + trajectory
             _spread(norms, 0, some, first, row, n_trajectories, out)
@@ -318,11 +321,11 @@ def _all_logs(
 
 
 @helper()
-def _take_logs(rows: Any, first: int, norms: Array, terms: Array) -> None:
-    """Set both to the logarithms of all rows from the lag `first` on."""
-    squares, exponents = rows.squares, rows.exponents
+def _take_logs(
+    squares: Array, exponents: Integers, first: int, norms: Array, terms: Array, products: Array
+) -> None:
+    """Set norms and terms to the logarithms of all rows from the lag `first` on."""
     last, count, size = squares.shape[1] - 1, len(norms), norms.size
-    products = rows.logs[2][:count]
     for i in range(count):
         to_gates, past, product = squares[1, first + i], squares[2, last - first - i], products[i]
         for r in range(product.size):  # in float64: it may leave the range of float32

@@ -183,4 +183,7 @@ def _gru_batch(
             _gru_forward(some, inputs, draw, trajectory, burn_in, size - 1)
             _place_rows(loss_gradient, draw, trajectory, K, order[:1], P, some.state)
             _gru_backward(some, size - 1)
-            _all_logs(some, D, draw, trajectory, out_log_norm, out_log_contribution)
+            _all_logs(
+                some.squares, some.exponents, some.logs, D, K, draw, trajectory, out_log_norm,
+                out_log_contribution,
+            )  # fmt: skip

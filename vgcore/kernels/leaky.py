@@ -345,7 +345,10 @@ def _leaky_batch(
             _leaky_forward(network, shares, draw, trajectory, 0, size - 1, some)
             _place(network.loss_gradient, draw, trajectory, some.D, some.place, some.state)
             _leaky_backward(n, shares, some)
-            _all_logs(some, some.D, draw, trajectory, out_log_norm, out_log_contribution)
+            _all_logs(
+                some.squares, some.exponents, some.logs, some.D, some.exponent.size // some.D, draw,
+                trajectory, out_log_norm, out_log_contribution,
+            )  # fmt: skip
 
 
 @helper()

@@ -200,4 +200,7 @@ def _lstm_batch(
             _lstm_forward(some, inputs, draw, trajectory, burn_in, size - 1)
             _place_rows(loss_gradient, draw, trajectory, K, halves, P, some.state)
             _lstm_backward(some, size - 1)
-            _all_logs(some, D, draw, trajectory, out_log_norm, out_log_contribution)
+            _all_logs(
+                some.squares, some.exponents, some.logs, D, K, draw, trajectory, out_log_norm,
+                out_log_contribution,
+            )  # fmt: skip
