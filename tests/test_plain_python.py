@@ -13,7 +13,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels import rnn
+from vgcore.kernels import layout
 
 pytestmark = [
     pytest.mark.jit_off,
@@ -26,7 +26,7 @@ pytestmark = [
 def rows(request, monkeypatch):
     """Rows are carried side by side unless the memory for it is refused."""
     if request.param == "one by one":
-        monkeypatch.setattr(rnn, "SLOPE_BYTES", 0)
+        monkeypatch.setattr(layout, "KEPT_BYTES", 0)
 
 
 @pytest.mark.usefixtures("rows")

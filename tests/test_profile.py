@@ -558,7 +558,7 @@ def test_bits_do_not_depend_on_the_path_where_input_comes_now_and_then(
         part = p | {name: p[name][:, few] for name in ("u", "x0", "v")}
         one, other = [], []
         for limit, results in ((2**28, one), (0, other)):
-            monkeypatch.setattr("vgcore.kernels.rnn.SLOPE_BYTES", limit)
+            monkeypatch.setattr("vgcore.kernels.layout.KEPT_BYTES", limit)
             found = run(part, activation, 395, dtype, burn_in=5)
             results += [found.log_norm, found.log_contribution]
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))

@@ -26,7 +26,7 @@ PACKAGE = Path(selftest.__file__).parents[1]
 
 MUTANTS = {
     "transposed W": (
-        "kernels/rnn.py", "if network.as_printed:", "if not network.as_printed:", "RNN of 36",
+        "kernels/layout.py", "if printed:", "if not printed:", "RNN of 36",
     ),
     "transposed W, remedies": (
         "kernels/unrolled.py", "_copy(network.W_rec[draw, i], unrolled.W_rec[i])",
@@ -53,23 +53,19 @@ MUTANTS = {
         "activations.py", "one - w, _fma(-w, w, w)", "one - w, w", "sigmoid: value",
     ),
     "derivative a step late": (
-        "kernels/rnn.py", "slope = rows.slopes[n_steps - lag]", "slope = rows.slopes[n_steps - 1]",
+        "kernels/rnn.py", "slope = nets.slopes[n_steps - lag]", "slope = nets.slopes[n_steps - 1]",
         "RNN of 36",
     ),
     "transposed W, lanes": (
-        "kernels/rnn_lanes.py", "_pack_lanes(network.W_rec, True,",
-        "_pack_lanes(network.W_rec, False,", "RNN: gradient norm",
-    ),
-    "derivative a step late, lanes": (
-        "kernels/rnn_lanes.py", "slope = lanes.slopes[n_steps - lag]",
-        "slope = lanes.slopes[n_steps - 1]", "RNN: gradient norm",
+        "kernels/layout.py", "_pack_lanes(W, True,", "_pack_lanes(W, False,", "RNN: gradient norm",
     ),
     "scale forgotten": (
-        "kernels/rnn.py", "0.5 * out_log_norm[lag] + LN2 * norm_exponents[lag]",
-        "0.5 * out_log_norm[lag]", "60 factors",
+        "kernels/rnn.py", "norms[j] = 0.5 * norms[j] + LN2 * norm_exponents[j]",
+        "norms[j] = 0.5 * norms[j]", "60 factors",
     ),
     "input at a scale of its own": (
-        "kernels/rnn.py", "return bool(_max_abs(rows.drive) != 0.0)", "return False", "driven",
+        "kernels/rnn.py", "driven = bool(_max_abs(layout.drive) != 0.0)", "driven = False",
+        "driven",
     ),
     "Jacobian of the LSTM without its output gate": (
         "kernels/lstm.py", "h_of_c * c + to_o * W[3 * n + r, i]", "h_of_c * c", "LSTM: dx_T",
@@ -128,15 +124,11 @@ MUTANTS = {
         "spectrum.py", "return radius", "return 1.001 * radius", "spectral radius",
     ),
     "inputs of the first trajectory for all": (
-        "kernels/rnn.py", "            min(trajectory + r % (R // D), inputs.shape[1] - 1),",
+        "kernels/layout.py", "            min(trajectory + r % K, inputs.shape[1] - 1),",
         "            0,", "RNN of 36 units: trajectories",
     ),
-    "inputs of the first trajectory for all, lanes": (
-        "kernels/rnn_lanes.py", "min(trajectory + lane % K, inputs.shape[1] - 1)", "0",
-        "RNN: trajectories",
-    ),
     "slope below zero lost at small scale": (
-        "kernels/rnn.py", "slope[j] = slopes[1] if x[j] > 0.0 else slopes[0]",
+        "kernels/scales.py", "slope[j] = slopes[1] if x[j] > 0.0 else slopes[0]",
         "slope[j] = slopes[1]", "leaky_relu RNN of 3 units, 60 factors 1e-09",
     ),
     "half a slope where tanh is straight": (

@@ -17,7 +17,7 @@ from numba import config, njit
 from numba.core.errors import TypingError
 
 import vgcore as vg
-from vgcore.kernels.rnn import _pack_columns, _pack_rows
+from vgcore.kernels.layout import _pack_columns, _pack_rows
 from vgcore.kernels.vectors import (
     BYTES,
     _exponent,

@@ -16,10 +16,15 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import DeepRows, Layers, _deep_batch, deep_side_by_side, new_deep_rows
 from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
+from vgcore.kernels.layout import (
+    Layout,
+    Network,
+    lanes_side_by_side,
+    new_layout,
+    rows_side_by_side,
+)
 from vgcore.kernels.leaky import Leaky, _leaky_batch, new_leaky
 from vgcore.kernels.lstm import _lstm_batch
-from vgcore.kernels.rnn import Network, rows_side_by_side
-from vgcore.kernels.rnn_lanes import lanes_side_by_side
 from vgcore.kernels.vectors import padded
 from vgcore.parallel import block, over_draws
 
@@ -138,20 +143,29 @@ def _gated(
     return batch, parameters, [order], scratch, D
 
 
-def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
+def side_by_side(
+    cell: RNN | LeakyRNN, n_inputs: int, n_trajectories: int | None, n_steps: int
+) -> tuple[int, Callable[[], Layout]]:
+    """How many draws are carried side by side, and a maker of their layout."""
     n, dtype = cell.n_hidden, cell.dtype
-    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
-    shares = np.array([cell.leak, 1.0 - cell.leak], dtype)
     R, D, lanes = 1, 1, False
     if n_trajectories is not None:
         R, D = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
         lanes = R > 0
         if not lanes:
-            D, K, _ = rows_of(LeakyRNN, n, dtype, n_trajectories, n_steps)
+            D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
             R = D * K
+    return D, lambda: new_layout(R, D, lanes, n, n_inputs, dtype)
+
+
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
+    n, dtype = cell.n_hidden, cell.dtype
+    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
+    shares = np.array([cell.leak, 1.0 - cell.leak], dtype)
+    D, layout = side_by_side(cell, n_inputs, n_trajectories, n_steps)
 
     def scratch() -> list[Any]:
-        return [new_leaky(R, D, lanes, n, n_inputs, n_steps, dtype)]
+        return [new_leaky(layout(), n_steps)]
 
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
     return _leaky_run, parameters, [*_law(cell), shares], scratch, D

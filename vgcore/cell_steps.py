@@ -15,9 +15,10 @@ from vgcore.gated import GRU, LSTM
 from vgcore.kernels.deep import Layers, _deep_forward, _deep_jacobian
 from vgcore.kernels.gates import _pack_gates, _place
 from vgcore.kernels.gru import _gru_forward, _gru_jacobian
-from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian, _pack_draws, _place_bias
+from vgcore.kernels.layout import Network, _pack_draws, _place_bias
+from vgcore.kernels.leaky import _leaky_forward, _leaky_jacobian
 from vgcore.kernels.lstm import _lstm_forward, _lstm_jacobian
-from vgcore.kernels.rnn import Network, _copy
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.unrolled import Unrolled, _unroll_back, new_unrolled
 from vgcore.kernels.vectors import aligned_zeros, padded
 
@@ -177,17 +178,17 @@ class _LeakyWalk(Walk):
             *(W_rec, W_in, bias, code, near_zero, far),
             *(self.inputs[None, None], ends, ends, 0, False),
         )
-        _pack_draws(self.network, 0, rows.forward, rows)
-        _place_bias(self.network, 0, rows)
+        _pack_draws(self.network, 0, rows.layout.forward, rows.layout)
+        _place_bias(self.network, 0, rows.layout.forward, rows.layout)
         _copy(state, rows.state)
-        rows.exponent[:] = 0
+        rows.layout.exponent[:] = 0
 
     def _run(self, count: int, inputs: Array) -> None:
         network = self.network._replace(inputs=inputs[None, None])
         _leaky_forward(network, self.shares, 0, 0, 0, count, self.rows)
 
     def _hidden(self) -> tuple[Array, int]:
-        return self.rows.state, self.rows.exponent[0]
+        return self.rows.state, self.rows.layout.exponent[0]
 
     def _kept(self) -> Array:
         kept: Array = self.rows.keep[1]

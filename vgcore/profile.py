@@ -12,11 +12,11 @@ import numpy.typing as npt
 from vgcore import checks
 from vgcore._typing import Array
 from vgcore.activations import activation as find_activation
-from vgcore.cell_kernels import input_weights, run_kernel
+from vgcore.cell_kernels import input_weights, run_kernel, side_by_side
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.kernels.rnn import Network, Rows, _profile_batch, new_rows, rows_side_by_side
-from vgcore.kernels.rnn_lanes import Lanes, _profile_lanes, lanes_side_by_side, new_lanes
+from vgcore.kernels.layout import Network
+from vgcore.kernels.rnn import Nets, _profile_batch, new_nets
 from vgcore.parallel import block, over_draws
 from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
@@ -550,15 +550,12 @@ def _run_kernel(
     law = find_activation(cell.activation)
     near_zero, far = law.lines(dtype)
     log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
-    rows, K = rows_side_by_side(n, dtype, n_trajectories, n_steps)
-    lanes, D = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
+    D, layout = side_by_side(cell, n_inputs, n_trajectories, n_steps)
 
-    def scratch() -> list[Rows | Lanes]:
-        if lanes:
-            return [new_lanes(lanes, D, n, n_inputs, n_steps, dtype)]
-        return [new_rows(rows, K, n, n_inputs, n_steps, dtype)]
+    def scratch() -> list[Nets]:
+        return [new_nets(layout(), n_steps)]
 
-    def work(start: int, stop: int, own: Rows | Lanes) -> None:
+    def work(start: int, stop: int, own: Nets) -> None:
         network = Network(
             W_rec[start:stop],
             W_in[start:stop],
@@ -572,11 +569,7 @@ def _run_kernel(
             burn_in,
             as_printed,
         )
-        out = log_norm[start:stop], log_contribution[start:stop]
-        if isinstance(own, Lanes):
-            _profile_lanes(network, own, *out)
-        else:
-            _profile_batch(network, own, K, *out)
+        _profile_batch(network, own, log_norm[start:stop], log_contribution[start:stop])
 
-    over_draws(work, cell.n_draws, n_threads, grain=D or rows, scratch=scratch)
+    over_draws(work, cell.n_draws, n_threads, grain=D, scratch=scratch)
     return log_norm, log_contribution

@@ -7,7 +7,7 @@ import numpy as np
 from vgcore._typing import Array
 from vgcore.kernels.elementary import _log_one
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import _copy
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.unrolled import (
     Unrolled,
     _cosine,

@@ -14,17 +14,17 @@ import numpy as np
 from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _matvec, _row_squares
-from vgcore.kernels.gates import CHUNK, _all_logs, _squares
+from vgcore.kernels.gates import _all_logs, _squares
+from vgcore.kernels.interleaved import CHUNK
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import (
-    SLOPE_BYTES,
+from vgcore.kernels.layout import KEPT_BYTES, _pack_rows
+from vgcore.kernels.scales import (
     _activate_at,
     _clear_padding,
     _copy,
     _has_left,
     _meet_drive,
     _of_row,
-    _pack_rows,
     _rescale_state,
     _scaled_squares,
 )
@@ -78,9 +78,9 @@ def deep_side_by_side(
     """
     width = padded(n, dtype) * dtype.itemsize // BYTES
     row = n_layers * width * BYTES
-    most = min(_TRAJECTORIES, max(1, SLOPE_BYTES // row))
+    most = min(_TRAJECTORIES, max(1, KEPT_BYTES // row))
     K = -(-n_trajectories // -(-n_trajectories // most))
-    D = min(_VECTORS // (width * K), _MATRIX_BYTES // (n * row), SLOPE_BYTES // (K * row))
+    D = min(_VECTORS // (width * K), _MATRIX_BYTES // (n * row), KEPT_BYTES // (K * row))
     return max(1, min(D, n_draws)), K
 
 

@@ -13,7 +13,7 @@ from vgcore.kernels.elementary import _log, _log_one
 from vgcore.kernels.jacobian import _multiply_factor
 from vgcore.kernels.jit import kernel
 from vgcore.kernels.lyapunov import _accumulate, _rescale
-from vgcore.kernels.rnn import LN2
+from vgcore.kernels.scales import LN2
 from vgcore.kernels.tangent import Frame, _factor_frame, _orthonormalise_frame
 from vgcore.kernels.vectors import _matmat, _sum_squares
 

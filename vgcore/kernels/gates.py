@@ -16,9 +16,9 @@ from vgcore._typing import Array, Integers
 from vgcore.activations import ACTIVATIONS
 from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
-from vgcore.kernels.interleaved import _spread
+from vgcore.kernels.interleaved import CHUNK, _spread_all
 from vgcore.kernels.jit import _apart, helper, kernel
-from vgcore.kernels.rnn import (
+from vgcore.kernels.scales import (
     _NEAR,
     LN2,
     _copy,
@@ -52,10 +52,6 @@ def _tanhs(x: Array, value: Array, slope: Array) -> None:
     """Set value = tanh(x) and slope to its derivative."""
     for j in range(x.size):
         value[j], slope[j] = _tanh(x[j])
-
-
-# Logarithms are taken of so many lags of all rows at a time, which stay in the first cache.
-CHUNK = 32
 
 
 class GateRows(NamedTuple):
@@ -301,23 +297,13 @@ def _all_logs(
     squares and exponents (3, T + 1, R) are as in `GateRows`, logs (3, CHUNK, R) is scratch. Rows
     beyond the last draw or trajectory are left out.
     """
-    n_draws, n_trajectories, n_lags = out_log_norm.shape
-    out = out_log_norm.reshape(n_draws * n_trajectories, n_lags)
-    out_c = out_log_contribution.reshape(n_draws * n_trajectories, n_lags)
-    some, k = min(D, n_draws - draw), min(K, n_trajectories - trajectory)
+    n_lags = out_log_norm.shape[2]
     for first in range(0, n_lags, CHUNK):
         count = min(CHUNK, n_lags - first)
         norms, terms = logs[0][:count], logs[1][:count]
         _take_logs(squares, exponents, first, norms, terms, logs[2][:count])
-        if K == 1:
-            row = draw * n_trajectories + trajectory
-            _spread(norms, 0, some, first, row, n_trajectories, out)
-            _spread(terms, 0, some, first, row, n_trajectories, out_c)
-            continue
-        for d in range(some):
-            row = (draw + d) * n_trajectories + trajectory
-            _spread(norms, d * K, k, first, row, 1, out)
-            _spread(terms, d * K, k, first, row, 1, out_c)
+        _spread_all(norms, D, K, first, draw, trajectory, out_log_norm)
+        _spread_all(terms, D, K, first, draw, trajectory, out_log_contribution)
 
 
 @helper()

@@ -34,6 +34,9 @@ from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree,
 # long as they stay in registers. On AVX2 each takes two of the sixteen.
 _SUMS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
 
+# Logarithms are taken of so many lags of all networks at a time, which stay in the first cache.
+CHUNK = 32
+
 # How many entries of a network with a matrix of its own a vector may hold.
 ENTRIES = (1, 4)
 
@@ -285,24 +288,29 @@ def _spread(
 
 
 @helper()
+def _spread_all(
+    logs: Array, D: int, K: int, first: int, draw: int, trajectory: int, out: Array
+) -> None:
+    """Set out (draws, trajectories, lags), from these on, to logs (some lags, D K), all float64.
+
+    What lies beyond the last draw or trajectory is left out.
+    """
+    n_draws, n_trajectories, n_lags = out.shape
+    lines = out.reshape(n_draws * n_trajectories, n_lags)
+    some, k = min(D, n_draws - draw), min(K, n_trajectories - trajectory)
+    row = draw * n_trajectories + trajectory
+    if K == 1:
+        _spread(logs, 0, some, first, row, n_trajectories, lines)
+        return
+    for d in range(some):
+        _spread(logs, d * K, k, first, row + d * n_trajectories, 1, lines)
+
+
+@helper()
 def _put_lane(vector: Array, place: Integers, out: Array) -> None:
     """Copy a vector to the lane of its network."""
     for i in range(vector.size):
         out[place[i]] = vector[i]
-
-
-@helper()
-def _place(
-    vectors: Array, draw: int, trajectory: int, D: int, place: Integers, target: Array
-) -> None:
-    """Copy the vector of each network, (draws or 1, trajectories or 1, N), to its lane.
-
-    They are trajectories of D draws, the first of this draw and trajectory; the last one repeats.
-    """
-    K = len(place) // D
-    for r in range(len(place)):
-        d, k = min(draw + r // K, len(vectors) - 1), min(trajectory + r % K, vectors.shape[1] - 1)
-        _put_lane(vectors[d, k], place[r], target)
 
 
 @helper()

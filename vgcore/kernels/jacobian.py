@@ -7,7 +7,7 @@ import numpy as np
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import LN2
+from vgcore.kernels.scales import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,

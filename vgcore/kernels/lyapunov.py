@@ -8,7 +8,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.jit import kernel
-from vgcore.kernels.rnn import LN2
+from vgcore.kernels.scales import LN2
 from vgcore.kernels.tangent import (
     Frame,
     Motion,

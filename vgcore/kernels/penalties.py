@@ -10,7 +10,8 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import _copy, _pack_transpose
+from vgcore.kernels.layout import _pack_transpose
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.tangent import Motion, Network
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.unrolled import Unrolled, _unroll

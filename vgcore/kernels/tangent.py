@@ -20,13 +20,8 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.jit import helper
-from vgcore.kernels.rnn import (
-    _activate_at,
-    _copy,
-    _meet_drive,
-    _pack_transpose,
-    _rescale_state,
-)
+from vgcore.kernels.layout import _pack_transpose
+from vgcore.kernels.scales import _activate_at, _copy, _meet_drive, _rescale_state
 from vgcore.kernels.tiles import _carry
 from vgcore.kernels.triangular import _factor, _orthonormalise
 from vgcore.kernels.vectors import _sum_squares, _vecmat, aligned_zeros, padded

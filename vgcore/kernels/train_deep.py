@@ -9,7 +9,7 @@ from __future__ import annotations
 from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.jit import helper
-from vgcore.kernels.rnn import _copy
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Sizes,

@@ -15,7 +15,7 @@ from vgcore.kernels.activate import _activate
 from vgcore.kernels.columns import _columnwise
 from vgcore.kernels.jit import helper
 from vgcore.kernels.penalties import OMEGA, OMEGA_SQUARED
-from vgcore.kernels.rnn import _copy, _scaled_squares
+from vgcore.kernels.scales import _copy, _scaled_squares
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Rules,

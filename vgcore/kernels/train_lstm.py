@@ -10,7 +10,7 @@ from vgcore._typing import Array
 from vgcore.kernels.gates import _sigmoids, _tanhs
 from vgcore.kernels.jit import helper
 from vgcore.kernels.lstm import _give_out, _take_up, _to_gates
-from vgcore.kernels.rnn import _copy
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.training import (
     Sizes,

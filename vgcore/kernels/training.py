@@ -22,8 +22,9 @@ import numpy as np
 from vgcore._typing import Array
 from vgcore.kernels.elementary import _exp_parts, _log_one
 from vgcore.kernels.jit import helper
+from vgcore.kernels.layout import _pack_transpose
 from vgcore.kernels.penalties import L2, ORTHOGONALITY, _l2, _orthogonality
-from vgcore.kernels.rnn import _copy, _pack_transpose
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.tasks import EXAMPLES, Problem, _batch
 from vgcore.kernels.tiles import _add_matmat
 from vgcore.kernels.vectors import _matmat, _sum_squares, aligned_zeros, padded

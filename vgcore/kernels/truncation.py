@@ -7,7 +7,7 @@ from numba import njit
 
 from vgcore._typing import Array, Integers
 from vgcore.kernels.jit import kernel
-from vgcore.kernels.rnn import _copy
+from vgcore.kernels.scales import _copy
 from vgcore.kernels.unrolled import (
     NOTHING,
     Unrolled,

@@ -25,7 +25,7 @@ from numba import njit
 from vgcore._typing import Array, Integers
 from vgcore.kernels.elementary import _log_one
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.rnn import LN2, _copy, _of_row, _scaled_squares
+from vgcore.kernels.scales import LN2, _copy, _of_row, _scaled_squares
 from vgcore.kernels.tangent import Motion, Network, _advance, _place
 from vgcore.kernels.tiles import _add_matmat, _row_sums
 from vgcore.kernels.vectors import _scale_exact, _sum_squares, _vecmat, aligned_zeros, padded

@@ -14,8 +14,8 @@ from vgcore._typing import Array
 from vgcore.cell_kernels import prepare
 from vgcore.cells import RNN, Cell, LeakyRNN
 from vgcore.draws import uniform_block
+from vgcore.kernels.layout import Network
 from vgcore.kernels.reservoir import _states_lane
-from vgcore.kernels.rnn import Network
 from vgcore.lyapunov import lyapunov_history
 from vgcore.parallel import over_draws
 from vgcore.spectrum import spectral_radius

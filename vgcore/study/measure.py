@@ -15,7 +15,7 @@ from vgcore._typing import Array
 from vgcore.cells import Cell, block_draws, unit_loss_gradients
 from vgcore.draws import normal_block
 from vgcore.initializers import INITIALIZERS, sample_block, scale_factors
-from vgcore.kernels.rnn_lanes import lanes_side_by_side
+from vgcore.kernels.layout import lanes_side_by_side
 from vgcore.profile import gradient_profile, rate_window
 from vgcore.spectrum import spectral_radius
 from vgcore.streams import Purpose, Streams

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import cell_kernels, profile
+from vgcore import cell_kernels
 from vgcore.activations import ACTIVATIONS
-from vgcore.kernels.rnn_lanes import lanes_side_by_side
+from vgcore.kernels.layout import lanes_side_by_side
 
 # states are scaled out of range on purpose; compiled code does so in silence
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered")
@@ -40,8 +40,7 @@ def measure(cell, u, x0, v, burn_in=0, **options):
 
 def by_rows(monkeypatch, *arguments, **options):
     with monkeypatch.context() as patch:
-        for module in (profile, cell_kernels):
-            patch.setattr(module, "lanes_side_by_side", lambda *sizes: (0, 0))
+        patch.setattr(cell_kernels, "lanes_side_by_side", lambda *sizes: (0, 0))
         return measure(*arguments, **options)
 
 
@@ -106,7 +105,7 @@ def test_the_bits_are_those_of_rows_over_a_long_horizon_without_inputs(
     cell = vg.RNN(W * np.linspace(0.1, 3.0, 19, dtype=dtype)[:, None, None], activation=activation)
     options = {"rng": 2, "burn_in": 3}
     lanes = vg.gradient_profile(cell, n_steps, **options)
-    monkeypatch.setattr(profile, "lanes_side_by_side", lambda *sizes: (0, 0))
+    monkeypatch.setattr(cell_kernels, "lanes_side_by_side", lambda *sizes: (0, 0))
     rows = vg.gradient_profile(cell, n_steps, **options)
     assert np.array_equal(lanes.log_norm, rows.log_norm)
     assert np.array_equal(lanes.log_contribution, rows.log_contribution)
