@@ -227,13 +227,14 @@ class GradientProfile:
         increments = np.diff(fitted)
         length = last - first
         lags = np.arange(length + 1) - length / 2
-        weights = np.cumsum(lags[::-1])[::-1][1:] / (lags @ lags)  # of the increments in the slope
-        value = (increments * weights).sum(axis=-1)  # bits of a BLAS product vary with its threads
+        # no products of a BLAS, whose bits vary with its threads
+        weights = np.cumsum(lags[::-1])[::-1][1:] / (lags**2).sum()  # of increments in the slope
+        value = (increments * weights).sum(axis=-1)
         size, n_batches = _batches(length)
         if n_batches > 1:
             batches = increments[..., : n_batches * size].reshape(*value.shape, n_batches, size)
             variance = size * batches.mean(axis=-1).var(axis=-1, ddof=1)
-            stderr = np.sqrt(variance * (weights @ weights))
+            stderr = np.sqrt(variance * (weights**2).sum())
         else:
             stderr = np.full_like(value, np.nan)
         value[vanished], stderr[vanished] = -np.inf, np.nan
