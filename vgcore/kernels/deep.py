@@ -236,13 +236,8 @@ def _deep_forward(layers: Layers, draw: int, n_steps: int, rows: DeepRows) -> No
 @helper()
 def _deep_backward(layers: Layers, draw: int, rows: DeepRows) -> None:
     """Carry the gradients in x back over T layers, and note their square norms."""
-    L, T, P, delta, product = (
-        layers.bias.shape[1],
-        len(rows.slopes),
-        rows.one.size,
-        rows.x,
-        rows.product,
-    )
+    L, T, P = layers.bias.shape[1], len(rows.slopes), rows.one.size
+    delta, product = rows.x, rows.product
     rows.exponent[:] = 0
     for lag in range(T + 1):
         squares = rows.squares[0, lag]

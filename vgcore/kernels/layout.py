@@ -30,7 +30,7 @@ from vgcore.kernels.interleaved import (
     places,
 )
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.scales import _copy
+from vgcore.kernels.scales import _copy, _of_row
 from vgcore.kernels.vectors import (
     BYTES,
     FEW,
@@ -267,14 +267,13 @@ def _place(
 
     M are packed matrices. The first network is of this draw and trajectory; the last ones repeat.
     """
-    K = layout.exponent.size // layout.D
+    K, P = layout.exponent.size // layout.D, layout.one.shape[1]
     for r in range(layout.exponent.size):
-        d, k = min(draw + r // K, len(vectors) - 1), min(trajectory + r % K, vectors.shape[1] - 1)
+        vector = _of_row(vectors, draw + r // K, trajectory + r % K)
         if M.ndim == 4:
-            _put_lane(vectors[d, k], layout.place[r], target)
+            _put_lane(vector, layout.place[r], target)
         else:
-            P = layout.one.shape[1]
-            _copy(vectors[d, k], target[r * P : (r + 1) * P])
+            _copy(vector, target[r * P : (r + 1) * P])
 
 
 @kernel()
