@@ -95,6 +95,31 @@ def test_the_bits_of_trajectories_are_those_of_rows(activation, sizes, dtype, mo
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("cell", [vg.RNN, vg.LeakyRNN])
+def test_a_network_has_the_bits_it_has_alone(cell, activation, dtype):
+    """Whatever others do: they die, explode, are silent, or driven at times, hard or faintly."""
+    n, n_draws, n_steps = 5, 19, 300
+    rng = np.random.default_rng(3)
+    W = rng.standard_normal((n_draws, n, n)) * rng.choice([0.05, 0.4, 1.0, 4.0], (n_draws, 1, 1))
+    W_in, (x0, v) = rng.standard_normal((n_draws, n, 1)), rng.standard_normal((2, n_draws, 1, n))
+    b = rng.standard_normal((n_draws, n)) * rng.choice([0.0, 0.0, 1e-20, 1.0], (n_draws, 1))
+    u = rng.standard_normal((n_draws, 1, n_steps, 1))
+    u *= rng.choice([0.0, 1.0], (n_draws, 1, 1, 1)) * rng.choice([0.0, 1e-25, 1.0], u.shape)
+    x0 *= rng.choice([1e-30, 1.0, 1e20], (n_draws, 1, 1))
+
+    def found(some):
+        parameters = (array[some].astype(dtype) for array in (W, W_in, b))
+        leak = {} if cell is vg.RNN else {"leak": 0.7}
+        return measure(cell(*parameters, activation=activation, **leak), u[some], x0[some], v[some])
+
+    whole = found(slice(None))
+    for d in range(n_draws):
+        alone = found(slice(d, d + 1))
+        assert np.array_equal(whole[:, d : d + 1], alone, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ["tanh", "linear", "leaky_relu", "softsign"])
 def test_the_bits_are_those_of_rows_over_a_long_horizon_without_inputs(
     activation, dtype, monkeypatch

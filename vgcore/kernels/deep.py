@@ -22,13 +22,20 @@ from vgcore.kernels.scales import (
     _activate_at,
     _clear_padding,
     _copy,
-    _has_left,
     _meet_drive,
     _of_row,
     _rescale_state,
     _scaled_squares,
 )
-from vgcore.kernels.vectors import BYTES, _fetch, _scale_exact, _vecmat, aligned_zeros, padded
+from vgcore.kernels.vectors import (
+    BYTES,
+    _fetch,
+    _in_range,
+    _scale_exact,
+    _vecmat,
+    aligned_zeros,
+    padded,
+)
 
 # Up to so many vectors are carried side by side, and so many trajectories of a draw. The matrices
 # of all layers of the draws should still be in the second cache (1 MiB where it was measured) on
@@ -158,10 +165,10 @@ def _multiply_back(layers: Layers, draw: int, layer: int, rows: DeepRows) -> Non
 @helper()
 def _bring_in(layers: Layers, rows: DeepRows, squares: Array) -> bool:
     """Bring each state, of this square norm, into its range; return whether one has an exponent."""
-    n, P, some = layers.bias.shape[2], rows.one.size, False
+    P, some = rows.one.size, False
     for r in range(squares.size):
         x, exponent = rows.x[r * P : (r + 1) * P], rows.exponent[r]
-        if _has_left(x, exponent, n, squares[r]):
+        if exponent > 0 or not _in_range(squares[r], x):
             rows.exponent[r] = _rescale_state(x, exponent, layers.near_zero, layers.far)
         some |= rows.exponent[r] != 0
     return some

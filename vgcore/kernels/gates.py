@@ -19,9 +19,9 @@ from vgcore.kernels.elementary import _log
 from vgcore.kernels.interleaved import CHUNK, _spread_all
 from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.scales import (
-    _NEAR,
     LN2,
     _copy,
+    _near,
     _scaled_squares,
 )
 from vgcore.kernels.vectors import (
@@ -230,12 +230,12 @@ def _settle(
     in [1, 2), so that it never underflows; else the exponent is 0. drive and bias (R P,) are those
     of the candidate. A row in range, as `measured` tells, stays.
     """
-    R, some = exponent.size, False
+    R, some, (near, _) = exponent.size, False, _near(state)
     for r in range(R):
         if measured[r] != exponent[r] or exponent[r] != 0:
             largest, power = _largest(state, r, R, P), exponent[r]
             driven = _largest(drive, r, R, P) != 0.0 or _largest(bias, r, R, P) != 0.0
-            if not driven and largest != 0.0 and power + _exponent(largest) < _NEAR:
+            if not driven and largest != 0.0 and power + _exponent(largest) < near:
                 power = -_exponent(largest)
             _scale_row(state, r, R, P, power)
             exponent[r] -= power

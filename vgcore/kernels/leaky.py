@@ -16,7 +16,7 @@ from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _fma
 from vgcore.kernels.gates import _all_logs, _squares
 from vgcore.kernels.interleaved import CHUNK
-from vgcore.kernels.jit import helper, kernel
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.layout import (
     Layout,
     Network,
@@ -33,22 +33,25 @@ from vgcore.kernels.layout import (
 )
 from vgcore.kernels.scales import (
     _activate_at,
-    _has_left,
+    _hide,
+    _homogeneous,
     _meet_drive,
     _rescale_state,
     _scaled_squares,
+    _straighten,
 )
-from vgcore.kernels.vectors import _in_range, aligned_zeros
+from vgcore.kernels.vectors import _in_range, _max_abs, aligned_zeros
 
 
 class Leaky(NamedTuple):
     """Scratch for R networks with U entries and padding."""
 
     layout: Layout
-    state: Array  # (R P,): h, and the gradient of it; and so are the next three
+    state: Array  # (R P,): h, and the gradient of it; and so are the next four
     x: Array  # what s is taken of, and the gradient of it
     value: Array
     slope: Array
+    small: Array  # 1 where the exponent is negative
     keep: Array  # (T + 1, U or more): a s', of the step to burn_in + j at j
     squares: Array  # (3, T + 1, R), over 4**exponents: norms of gradients, those at s, and h
     exponents: Integers  # (3, T + 1, R)
@@ -58,13 +61,14 @@ class Leaky(NamedTuple):
 def new_leaky(layout: Layout, n_steps: int) -> Leaky:
     """Scratch for networks that lie so."""
     dtype, R = layout.bias.dtype, layout.exponent.size
-    state, x, value, slope = aligned_zeros((4, layout.bias.size), dtype)
+    state, x, value, slope, small = aligned_zeros((5, layout.bias.size), dtype)
     return Leaky(
         layout=layout,
         state=state,
         x=x,
         value=value,
         slope=slope,
+        small=small,
         keep=aligned_zeros((n_steps + 1, layout.used), dtype),
         squares=aligned_zeros((3, n_steps + 1, R), dtype),
         exponents=np.zeros((3, n_steps + 1, R), np.int64),
@@ -78,36 +82,42 @@ def _settle(network: Network, M: Array, some: Leaky, squares: Array, exponents: 
 
     M are packed matrices. Returns whether one has an exponent.
     """
-    layout, n, careful = some.layout, network.bias.shape[1], False
+    _apart()
+    layout, n, scaled = some.layout, network.bias.shape[1], False
+    same = _homogeneous(network.near_zero, network.far)
     state, start, scratch = layout.one[0], layout.one[1], layout.one[2]
     for r in range(squares.size):
         exponent, place = layout.exponent[r], layout.place[r]
         _take(M, some.state, place, n, state)
         _take(M, layout.drive, place, n, start)
         squares[r], exponents[r] = _squares(state, exponent, scratch)
-        if exponents[r] != exponent or _has_left(state, exponent, n, squares[r]):
+        if exponents[r] != exponent or (exponent > 0 and not same):
             exponent = _rescale_state(state, exponent, network.near_zero, network.far)
-        layout.exponent[r] = _meet_drive(state, exponent, start)
-        careful |= layout.exponent[r] != 0
+        exponent = layout.exponent[r] = _meet_drive(state, exponent, start)
+        scaled |= exponent != 0
         _put(M, state, place, n, some.state)
         _put(M, start, place, n, layout.start)
-    return careful
+        for i in range(n):
+            some.small[place[i]] = exponent < 0
+    return scaled
 
 
 @helper()
-def _activate_each(network: Network, M: Array, some: Leaky) -> None:
-    """Set value and slope of each network at the scale of its own."""
+def _activate_large(network: Network, M: Array, some: Leaky) -> None:
+    """Set value and slope of the states with an exponent above zero."""
+    _apart()
     layout, n = some.layout, network.bias.shape[1]
     x, value, slope, scratch = layout.one[0], layout.one[1], layout.one[2], layout.one[3]
     for r in range(layout.exponent.size):
-        place = layout.place[r]
-        _take(M, some.x, place, n, x)
-        _activate_at(
-            network.activation, network.near_zero, network.far, x, layout.exponent[r], n, scratch,
-            value, slope,
-        )  # fmt: skip
-        _put(M, value, place, n, some.value)
-        _put(M, slope, place, n, some.slope)
+        exponent, place = layout.exponent[r], layout.place[r]
+        if exponent > 0:
+            _take(M, some.x, place, n, x)
+            _activate_at(
+                network.activation, network.near_zero, network.far, x, exponent, n, scratch, value,
+                slope,
+            )  # fmt: skip
+            _put(M, value, place, n, some.value)
+            _put(M, slope, place, n, some.slope)
 
 
 @kernel(inline="always")
@@ -132,7 +142,9 @@ def _leaky_forward(
     some.squares[2, 0] = 0.0
     some.exponents[2, 0] = 0
     padding = np.isnan(network.near_zero[0])  # where s(0) is not 0
-    careful = False
+    same = _homogeneous(network.near_zero, network.far)
+    driven = careful = scaled = large = False  # settle anyway; a state has an exponent; above zero
+    some.small[:] = 0.0
     for r in range(R):
         careful |= layout.exponent[r] != 0
     for t in range(network.burn_in + n_steps):
@@ -140,18 +152,29 @@ def _leaky_forward(
         kept, squares, exponents = (
             some.keep[j][:used], some.squares[2, j][:R], some.exponents[2, j][:R]
         )  # fmt: skip
-        exponents[:] = 0
+        for r in range(R):
+            exponents[r] = layout.exponent[r]
         if t == 0 or network.inputs.shape[2] > 1:
             _set_drives(layout.input_weights, network.inputs, draw, trajectory, first + t, layout)
+            driven = bool(_max_abs(layout.drive) != 0.0)
+        careful |= scaled and driven
         if careful or _multiply(state, W, panel, t % 2, layout.drive, x, squares):
-            careful = _settle(network, W, some, squares, exponents)
+            scaled, large = _settle(network, W, some, squares, exponents), False
             _multiply(state, W, panel, t % 2, layout.start, x, layout.ignored)
-        if careful:
-            _activate_each(network, W, some)
-        else:
-            _activate(network.activation, x[:used], value[:used], slope[:used])
-            if padding:
-                _clear(n, layout, value)
+            for r in range(R):
+                large |= layout.exponent[r] > 0 and not same
+            careful = large
+        shown = x
+        if scaled and not same:
+            shown = layout.start
+            _hide(some.small, x, shown)
+        _activate(network.activation, shown[:used], value[:used], slope[:used])
+        if scaled and not same:
+            _straighten(network.near_zero, some.small, x, value, slope[:used])
+        if padding:
+            _clear(n, layout, value)
+        if large:
+            _activate_large(network, W, some)
         for i in range(used):
             state[i] = _fma(leak, value[i], rest * state[i])
             kept[i] = leak * slope[i]
@@ -239,6 +262,7 @@ def _some_leaky(nets: Leaky, D: int, K: int) -> Leaky:
         nets.x[:size],
         nets.value[:size],
         nets.slope[:size],
+        nets.small[:size],
         nets.keep,
         nets.squares,
         nets.exponents,

@@ -18,7 +18,7 @@ from vgcore._typing import Array, Integers
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.interleaved import CHUNK, _spread_all
-from vgcore.kernels.jit import helper, kernel
+from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.layout import (
     Layout,
     Network,
@@ -36,10 +36,12 @@ from vgcore.kernels.layout import (
 from vgcore.kernels.scales import (
     LN2,
     _activate_at,
-    _bounds,
+    _hide,
+    _homogeneous,
     _meet_drive,
     _rescale_state,
     _scaled_squares,
+    _straighten,
 )
 from vgcore.kernels.vectors import _in_range, _max_abs, _sum_squares, aligned_zeros
 
@@ -52,8 +54,6 @@ class Nets(NamedTuple):
     y: Array
     value: Array
     small: Array  # (R P,): 1 where the exponent is negative
-    least: Array  # (R,): square norms of the activity between which a state keeps its exponent
-    most: Array
     since: Integers  # (R,)
     slopes: Array  # (T, U)
     norms: Array  # (T + 1, R): square norms over 4**norm_exponents
@@ -67,15 +67,12 @@ def new_nets(layout: Layout, n_steps: int) -> Nets:
     """Scratch for networks that lie so."""
     dtype, size, R = layout.bias.dtype, layout.bias.size, layout.exponent.size
     x, y, value, small = aligned_zeros((4, size), dtype)
-    least, most = aligned_zeros((2, R), dtype)
     return Nets(
         layout=layout,
         x=x,
         y=y,
         value=value,
         small=small,
-        least=least,
-        most=most,
         since=np.zeros(R, np.int64),
         slopes=aligned_zeros((n_steps, layout.used), dtype),
         norms=aligned_zeros((n_steps + 1, R), dtype),
@@ -88,82 +85,51 @@ def new_nets(layout: Layout, n_steps: int) -> Nets:
 
 @helper()
 def _set_exponent(nets: Nets, r: int, exponent: int, n: int) -> None:
-    """Note the exponent of a state, and between which square norms of its activity it holds."""
-    layout = nets.layout
-    layout.exponent[r] = exponent
+    """Note the exponent of a state."""
+    nets.layout.exponent[r] = exponent
     for i in range(n):
-        nets.small[layout.place[r, i]] = exponent < 0
-    least, most = _bounds(exponent, n, nets.x)
-    nets.least[r] = least
-    nets.most[r] = most
+        nets.small[nets.layout.place[r, i]] = exponent < 0
 
 
-@helper(forceinline=True)
-def _straighten(near_zero: Array, small: Array, x: Array, value: Array, slope: Array) -> None:
-    """Activate the states that are so small that the activation is two lines."""
-    below, above = x.dtype.type(near_zero[0]), x.dtype.type(near_zero[1])
-    for j in range(slope.size):
-        line = above if x[j] > 0.0 else below
-        slope[j] = line if small[j] > 0.0 else slope[j]
-        value[j] = line * x[j] if small[j] > 0.0 else value[j]
-
-
-@njit(nogil=True, error_model="numpy", inline="always")
+@helper()
 def _settle(
-    network: Network, M: Array, nets: Nets, lag: int, x: Array, slope: Array, squares: Array
-) -> bool:
-    """Bring each state back into its range, activate those with an exponent, note the activities.
+    network: Network, M: Array, nets: Nets, lag: int, x: Array, slope: Array
+) -> tuple[bool, bool]:
+    """Bring states back into their range, activate them there and note the activities.
 
-    M are packed matrices. Returns whether the next step needs this too.
+    M are packed matrices. Returns whether the next step needs this too, and whether a state has an
+    exponent.
     """
+    _apart()
     layout, value = nets.layout, nets.value
-    n, R, exponents, place = network.bias.shape[1], squares.size, layout.exponent, layout.place
+    squares = nets.activity[lag][: layout.exponent.size]
     one, one_value, one_slope, scratch = layout.one[0], layout.one[1], layout.one[2], layout.one[3]
-    _straighten(network.near_zero, nets.small, x, value, slope)
-    again = False
-    for r in range(R):
-        nets.activity_exponents[lag, r] = exponents[r]
-    # one call of `_activate_at` for both, since it is long to compile
-    for attempt in range(2):
-        some = False
-        if attempt == 1:
-            _norms(M, value, squares)
-            for r in range(R):
-                some |= not nets.least[r] <= squares[r] <= nets.most[r]
-        else:
-            for r in range(R):
-                some |= exponents[r] > 0
-        if not some:
+    n, near_zero, far = network.bias.shape[1], network.near_zero, network.far
+    same, again, scaled = _homogeneous(near_zero, far), False, False
+    _norms(M, value, squares)
+    for r in range(squares.size):
+        exponent, place = layout.exponent[r], layout.place[r]
+        if _in_range(squares[r], x) and (same or exponent <= 0):
+            scaled |= exponent != 0
             continue
-        for r in range(R):
-            exponent = exponents[r]
-            left = attempt == 1 and not nets.least[r] <= squares[r] <= nets.most[r]
-            if left or (attempt == 0 and exponent > 0):
-                _take(M, x, place[r], n, one)
-                if left:
-                    exponent = _rescale_state(one, exponent, network.near_zero, network.far)
-                    _set_exponent(nets, r, exponent, n)
-                    _put(M, one, place[r], n, x)
-                _activate_at(
-                    network.activation, network.near_zero, network.far, one, exponent, n, scratch,
-                    one_value, one_slope,
-                )  # fmt: skip
-                _put(M, one_value, place[r], n, value)
-                _put(M, one_slope, place[r], n, slope)
-            if left:
-                squares[r] = _sum_squares(one_value)
-                if not _in_range(squares[r], one):
-                    again = True
-                    squares[r], exponent = _scaled_squares(one_value, exponent)
-                nets.activity_exponents[lag, r] = exponent
-    for r in range(R):
-        again |= exponents[r] != 0
-    return again
+        _take(M, x, place, n, one)
+        exponent = _rescale_state(one, exponent, near_zero, far)
+        _set_exponent(nets, r, exponent, n)
+        _activate_at(
+            *(network.activation, near_zero, far, one, exponent, n, scratch, one_value, one_slope)
+        )
+        _put(M, one_value, place, n, value)
+        _put(M, one_slope, place, n, slope)
+        scaled |= exponent != 0
+        again |= (exponent > 0 and not same) or not _in_range(_sum_squares(one_value), x)
+        squares[r], nets.activity_exponents[lag, r] = _scaled_squares(one_value, exponent)
+    return again, scaled
 
 
-@njit(nogil=True, error_model="numpy", inline="always")
+@helper()
 def _meet_drives(n: int, M: Array, nets: Nets) -> bool:
     """Bring the drives to `start`, at one scale with the values; return whether one is scaled."""
+    _apart()
     layout, moved = nets.layout, False
     state, drive = layout.one[0], layout.one[1]
     for r in range(layout.exponent.size):
@@ -188,26 +154,37 @@ def _forward(network: Network, draw: int, trajectory: int, nets: Nets) -> None:
     n, R, used = network.bias.shape[1], layout.exponent.size, layout.used
     burn_in, n_steps, W, panel = network.burn_in, nets.slopes.shape[0], layout.forward, layout.panel
     _place(W, network.initial_state, draw, trajectory, layout, x)
-    for r in range(R):
-        _set_exponent(nets, r, 0, n)
+    layout.exponent[:] = 0
+    nets.small[:] = 0.0
     nets.activity[n_steps] = 0.0
     nets.activity_exponents[:] = 0.0
     padding = np.isnan(network.near_zero[0])  # where s(0) is not 0
-    careful = driven = False
+    same = _homogeneous(network.near_zero, network.far)
+    careful = scaled = driven = False  # settle in any case; some state has an exponent
     for t in range(burn_in + n_steps):
         lag = min(burn_in + n_steps - 1 - t, n_steps + 1)
         slope, squares = nets.slopes[max(t - burn_in, 0)][:used], nets.activity[lag][:R]
-        _activate(network.activation, x[:used], value[:used], slope)
+        shown = x
+        if scaled:
+            for r in range(R):
+                nets.activity_exponents[lag, r] = layout.exponent[r]
+            if not same:
+                _hide(nets.small, x, y)
+                shown = y
+        _activate(network.activation, shown[:used], value[:used], slope)
+        if scaled and not same:
+            _straighten(network.near_zero, nets.small, x, value, slope)
         if padding:
             _clear(n, layout, value)
         if t == 0 or network.inputs.shape[2] > 1:
             _set_drives(layout.input_weights, network.inputs, draw, trajectory, t, layout)
             driven = bool(_max_abs(layout.drive) != 0.0)
         start = layout.drive
+        careful |= scaled and driven
         if careful or _multiply(value, W, panel, t % 2, start, y, squares):
-            careful = _settle(network, W, nets, lag, x, slope, squares)
-            if careful and driven:
-                careful = _meet_drives(n, W, nets)
+            careful, scaled = _settle(network, W, nets, lag, x, slope)
+            if scaled and driven:
+                scaled = _meet_drives(n, W, nets)
                 start = layout.start
             _multiply(value, W, panel, t % 2, start, y, layout.ignored)
         x, y = y, x
@@ -320,8 +297,6 @@ def _some_nets(nets: Nets, D: int, K: int) -> Nets:
         nets.y[:size],
         nets.value[:size],
         nets.small[:size],
-        nets.least[:R],
-        nets.most[:R],
         nets.since[:R],
         nets.slopes,
         nets.norms,

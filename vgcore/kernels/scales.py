@@ -3,7 +3,9 @@
 Scaling by a power of two rounds nothing. The entries of one vector share the power: one that falls
 2**800 (float32: 2**100) below the largest is lost. Beyond certain powers an activation is piecewise
 linear to the last bit, and a state may keep an exponent of its own: below zero if it is that small,
-above zero if its largest entry is that large.
+above zero if its largest entry is that large. An exponent below zero is so low that a state which
+has grown out of that range has left the range of numbers too, see `vectors._in_range`: a kernel
+need ask for nothing else. Where the lines are the same near zero and far from it no state leaves.
 """
 
 from __future__ import annotations
@@ -19,16 +21,21 @@ from vgcore.kernels.vectors import (
     _in_range,
     _max_abs,
     _normalise,
-    _range,
     _scale_exact,
     _sum_squares,
 )
 
 LN2 = np.log(2.0)
 
-# Beyond these powers of two every unbounded activation is piecewise linear, and every one with
-# s(0) = 0 is so near zero, to float64 precision.
-_NEAR, _FAR = -60, 40
+# Beyond 2**40 every unbounded activation is piecewise linear, to float64 precision; below 2**-60
+# (float32: 2**-36) every one with s(0) = 0 is. An exponent below zero is at most the other number:
+# there a norm of 2**-60 is the largest that a vector may have.
+_FAR = 40
+_NEAR_32, _LEAST_32 = -36, -36 - 40
+_NEAR_64, _LEAST_64 = -60, -60 - 200
+
+# A state that comes back from there is to stay for a while.
+_MARGIN = 8
 
 
 @kernel()
@@ -66,6 +73,20 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
     return square, exponent
 
 
+@helper(forceinline=True)
+def _near(x: Array) -> tuple[int, int]:
+    """Below which power of two states in the dtype of x are small, and their largest exponent."""
+    if x.itemsize == 4:
+        return _NEAR_32, _LEAST_32
+    return _NEAR_64, _LEAST_64
+
+
+@helper(forceinline=True)
+def _homogeneous(near_zero: Array, far: Array) -> bool:
+    """Whether an activation has the same lines everywhere: s(c x) = c s(x) for c > 0."""
+    return bool(near_zero[0] == far[0] and near_zero[1] == far[1])
+
+
 @helper()
 def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int:
     """Bring the state 2**exponent x back into range and return its new exponent.
@@ -74,18 +95,20 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     above 0 for a state whose largest entry is so large that it is there.
     """
     _apart()
-    largest = _max_abs(x)
-    if exponent == 0 and 2.0**_NEAR <= largest <= 2.0**_FAR:
+    largest, (near, most) = _max_abs(x), _near(x)
+    if exponent == 0 and 2.0**near <= largest <= 2.0**_FAR:
         return 0
     if largest == 0.0 or largest == np.inf:
         return exponent
     total = exponent + _exponent(largest)
-    far_out = total >= _FAR and not np.isnan(far[0])
-    close_in = total < _NEAR and not np.isnan(near_zero[0])
-    if far_out or close_in:
-        return exponent + _normalise(x)
-    _scale_exact(x, exponent)
-    return 0
+    target = 0
+    if total >= _FAR and not np.isnan(far[0]):
+        target = total
+    elif total < near - _MARGIN and not np.isnan(near_zero[0]):
+        target = min(total, most)
+    if target != exponent:
+        _scale_exact(x, exponent - target)
+    return target
 
 
 @helper(forceinline=True)
@@ -114,21 +137,24 @@ def _activate_far(
 
 
 @helper(forceinline=True)
-def _bounds(exponent: int, n: int, x: Array) -> tuple[float, float]:
-    """Between which square norms of its activity the state 2**exponent x of n units may stay."""
-    least, most = _range(x)
-    if exponent < 0:
-        most = min(most, np.ldexp(1.0, 2 * (_NEAR - exponent)))
-    elif exponent > 0:
-        least = max(least, n * np.ldexp(1.0, 2 * (_FAR - exponent + 1)))
-    return least, most
+def _hide(small: Array, x: Array, shown: Array) -> None:
+    """Set shown to x, and to 0 where an entry of `small` is 1.
+
+    What a small state has there is no argument of its activation: it may be so large that slopes
+    are subnormal numbers, with which a step takes twice as long.
+    """
+    for j in range(x.size):
+        shown[j] = 0.0 if small[j] > 0.0 else x[j]
 
 
 @helper(forceinline=True)
-def _has_left(x: Array, exponent: int, n: int, square: float) -> bool:
-    """Whether the square norm of its activity says that the state 2**exponent x left its range."""
-    least, most = _bounds(exponent, n, x)
-    return not least <= square <= most
+def _straighten(near_zero: Array, small: Array, x: Array, value: Array, slope: Array) -> None:
+    """Activate the states whose entries of `small` are 1: the activation is two lines."""
+    below, above = x.dtype.type(near_zero[0]), x.dtype.type(near_zero[1])
+    for j in range(slope.size):
+        line = above if x[j] > 0.0 else below
+        slope[j] = line if small[j] > 0.0 else slope[j]
+        value[j] = line * x[j] if small[j] > 0.0 else value[j]
 
 
 @helper(forceinline=True)

@@ -761,18 +761,11 @@ _LOW_64, _HIGH_64 = _BOUNDS[8]
 
 
 @helper(forceinline=True)
-def _range(x: Array) -> tuple[float, float]:
-    """Between which square norms a vector in the dtype of x may stay as it is."""
-    if x.itemsize == 4:
-        return _LOW_32, _HIGH_32
-    return _LOW_64, _HIGH_64
-
-
-@helper(forceinline=True)
 def _in_range(square: float, x: Array) -> bool:
     """Whether a vector with this square norm may stay as it is, in the dtype of x."""
-    least, most = _range(x)
-    return bool(least <= square <= most)
+    if x.itemsize == 4:
+        return bool(_LOW_32 <= square <= _HIGH_32)
+    return bool(_LOW_64 <= square <= _HIGH_64)
 
 
 @kernel()
