@@ -9,6 +9,7 @@ import pytest
 import vgcore as vg
 from vgcore import cell_kernels
 from vgcore.activations import ACTIVATIONS
+from vgcore.kernels import layout
 from vgcore.kernels.layout import lanes_side_by_side
 
 # states are scaled out of range on purpose; compiled code does so in silence
@@ -44,21 +45,42 @@ def by_rows(monkeypatch, *arguments, **options):
         return measure(*arguments, **options)
 
 
-def test_lanes_are_used_where_these_tests_say_so():
+@pytest.fixture
+def caches(monkeypatch):
+    """Return a function that sets how much of the first cache there is, as other machines have."""
+    return lambda size: monkeypatch.setattr(layout, "working_set", lambda: 5 * size // 6)
+
+
+def test_lanes_are_used_where_these_tests_say_so(caches):
     double, single = (np.dtype(dtype) for dtype in ("float64", "float32"))
 
     def chosen(n, dtype, n_draws, n_trajectories=1, n_steps=100):
         return lanes_side_by_side(n, dtype, n_draws, n_trajectories, n_steps)
 
+    caches(2**15)
     rows = 0, 0
-    assert [chosen(n, double, 8)[0] for n in (16, 19, 20, 32, 33)] == [8, 8, 2, 2, 0]
-    assert [chosen(n, single, 16)[0] for n in (19, 20, 38, 39)] == [16, 4, 4, 0]
-    assert [chosen(16, single, D)[1] for D in (3, 4, 7, 13, 14)] == [0, 4, 4, 0, 16]
-    assert [chosen(16, single, D)[1] for D in (20, 24, 28, 1000)] == [4, 4, 16, 16]
+    sizes = 16, 20, 21, 28, 29, 32, 33
+    assert [chosen(n, double, 8)[0] for n in sizes] == [8, 8, 4, 4, 2, 2, 0]
+    sizes = 20, 21, 28, 29, 40, 41, 56, 57
+    assert [chosen(n, single, 16)[0] for n in sizes] == [16, 8, 8, 4, 4, 2, 2, 0]
+    assert [chosen(16, single, D)[1] for D in (1, 2, 3, 7, 13, 14)] == [0, 2, 0, 8, 2, 16]
+    assert [chosen(16, single, D)[1] for D in (20, 24, 28, 1000)] == [4, 8, 16, 16]
     assert [chosen(300, single, 3, K) for K in (13, 14, 17, 28)] == [rows, (16, 1), rows, (16, 1)]
     assert [chosen(n, single, 3, 16) for n in (362, 363)] == [(16, 1), rows]
     assert [chosen(9, double, 8, K) for K in (1, 6, 7)] == [(8, 8), (8, 8), (8, 1)]
     assert chosen(16, double, 8, n_steps=2**21) == chosen(99, double, 8, 8, 2**21) == rows
+    caches(3 * 2**14)
+    assert [chosen(n, single, 16)[0] for n in (25, 35, 49, 64, 65)] == [16, 8, 4, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [26, 33, 36, 41, 50, 57, 64])
+def test_matrices_that_fit_into_a_larger_cache_have_the_same_bits(n, dtype, caches, monkeypatch):
+    cell, u, x0, v = problem(n, 16, 40, "tanh", dtype, 1.3)
+    rows = by_rows(monkeypatch, cell, u, x0, v)
+    for size in (2**12, 2**15, 3 * 2**14, 2**18):
+        caches(size)
+        assert np.array_equal(measure(cell, u, x0, v), rows)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

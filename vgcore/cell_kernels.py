@@ -17,7 +17,9 @@ from vgcore.kernels.deep import DeepRows, Layers, _deep_batch, deep_side_by_side
 from vgcore.kernels.gates import new_gate_rows
 from vgcore.kernels.gru import _gru_batch
 from vgcore.kernels.layout import (
+    ONE_MATRIX,
     Layout,
+    Needs,
     Network,
     lanes_side_by_side,
     new_layout,
@@ -94,32 +96,29 @@ def rows_of(
     """How many draws, and trajectories of each, a cell's kernel carries side by side, and what it
     keeps of them at each step, in bytes.
     """
-    matrices, kept = _ROWS.get(kind, (1, 1))
-    D, K = 1, 1
-    if kind in _ROWS:
-        D, K = rows_side_by_side(n_hidden, dtype, n_trajectories, n_steps, matrices, kept)
-    return D, K, D * K * kept * padded(n_hidden, dtype) * dtype.itemsize
+    D, K, needs = 1, 1, _NEEDS.get(kind, ONE_MATRIX)
+    if kind in _NEEDS:
+        D, K = rows_side_by_side(n_hidden, dtype, n_trajectories, n_steps, needs)
+    return D, K, D * K * needs.kept * padded(n_hidden, dtype) * dtype.itemsize
 
 
-# Matrices of a draw, and vectors kept of a step, of cells that have rows side by side.
-_ROWS: dict[type[Cell], tuple[int, int]] = {
-    RNN: (1, 1),
-    LeakyRNN: (1, 1),
-    LSTM: (4, 6),
-    GRU: (3, 4),
+# Of cells that have rows side by side.
+_NEEDS: dict[type[Cell], Needs] = {
+    RNN: ONE_MATRIX,
+    LeakyRNN: ONE_MATRIX,
+    LSTM: Needs(matrices=4, states=2, vectors=20, kept=6),
+    GRU: Needs(matrices=3, states=1, vectors=16, kept=4),
 }
 
 
 def _lstm(cell: LSTM, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.bias]
-    sizes = {"state": 2, "vectors": 20}
-    return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories, sizes)
+    return _gated(_lstm_batch, parameters, LSTM_ORDER, cell, n_steps, n_trajectories)
 
 
 def _gru(cell: GRU, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
     parameters = [cell.W_hh, input_weights(cell, n_inputs), cell.b_ih, cell.b_hh]
-    sizes = {"state": 1, "vectors": 16}
-    return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories, sizes)
+    return _gated(_gru_batch, parameters, GRU_ORDER, cell, n_steps, n_trajectories)
 
 
 def _gated(
@@ -129,16 +128,14 @@ def _gated(
     cell: GRU | LSTM,
     n_steps: int,
     n_trajectories: int | None,
-    sizes: dict[str, int],
 ) -> _Prepared:
     n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
-    gates, kept = _ROWS[type(cell)]
-    D, K = 1, 1
+    D, K, needs = 1, 1, _NEEDS[type(cell)]
     if n_trajectories is not None:
         D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
 
     def scratch() -> list[Any]:
-        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, gates=gates, keep=kept, **sizes)]
+        return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, needs)]
 
     return batch, parameters, [order], scratch, D
 

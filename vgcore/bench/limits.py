@@ -14,6 +14,7 @@ from vgcore._typing import Array
 from vgcore.bench.timing import seconds, settle
 from vgcore.environment import thread_count
 from vgcore.kernels.bandwidth import CHAINS, _spin_passes, _sweep_passes
+from vgcore.kernels.caches import cache_sizes
 from vgcore.kernels.vectors import BYTES, aligned_zeros
 from vgcore.parallel import over_draws
 
@@ -145,23 +146,6 @@ def _gemm(dtype: str, rounds: int, n: int = 1024) -> float:
     best = min(seconds(lambda: np.matmul(A, A, out=B)) for _ in range(rounds))
     settle()
     return 2 * n**3 / best
-
-
-def cache_sizes() -> dict[str, int]:
-    """Bytes of the first core's data caches by level, as far as Linux tells."""
-    from pathlib import Path
-
-    found = {}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            kind, level, size = (
-                (folder / name).read_text().strip() for name in ("type", "level", "size")
-            )
-        except OSError:
-            continue
-        if kind != "Instruction" and size.endswith("K"):
-            found[f"L{level}"] = 1024 * int(size[:-1])
-    return found
 
 
 def from_json(stored: dict[str, Any]) -> Limits:

@@ -9,8 +9,8 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from vgcore.bench.limits import cache_sizes
 from vgcore.environment import THREADING_LAYER, processor, thread_count, versions
+from vgcore.kernels.caches import cache_sizes
 
 # Makes OpenBLAS use the kernels of another processor than the one it finds.
 _CHOSEN_KERNELS = "OPENBLAS_CORETYPE"

@@ -353,10 +353,10 @@ def _gated(kind: str, gates: int) -> Operation:
                 "smoke": (*_SMALL, Case(9, 3, 6, n_trajectories=3)),
                 "minute": (Case(32, 50, 50),),
                 "full": (
-                    Case(16, 1000, 100),
-                    Case(32, 1000, 100),
-                    Case(64, 1000, 50),
-                    Case(128, 1000, 20),
+                    Case(16, 1000, 500),
+                    Case(32, 1000, 500),
+                    Case(64, 1000, 100),
+                    Case(128, 1000, 50),
                 ),
             }
         ),

@@ -18,6 +18,7 @@ from vgcore.kernels.columns import _row_squares, gate_zeros
 from vgcore.kernels.elementary import _log
 from vgcore.kernels.interleaved import CHUNK, _spread_all
 from vgcore.kernels.jit import _apart, helper, kernel
+from vgcore.kernels.layout import Needs
 from vgcore.kernels.scales import (
     LN2,
     _copy,
@@ -82,24 +83,20 @@ def new_gate_rows(
     n_inputs: int,
     n_steps: int,
     dtype: np.dtype[Any],
-    *,
-    gates: int,
-    state: int,
-    vectors: int,
-    keep: int,
+    needs: Needs,
 ) -> GateRows:
-    """Scratch for K trajectories of each of D draws; the last arguments are numbers of vectors."""
-    P, R = padded(n, dtype), D * K
+    """Scratch for K trajectories of each of D draws."""
+    P, R, gates = padded(n, dtype), D * K, needs.matrices
     input_bias, bias = aligned_zeros((2, gates * R * P), dtype)
     return GateRows(
         W=gate_zeros(D, gates, P, P, dtype),
         W_in=gate_zeros(D, gates, n_inputs, P, dtype),
         input_bias=input_bias,
         bias=bias,
-        state=aligned_zeros(state * R * P, dtype),
-        vectors=aligned_zeros(vectors * R * P, dtype),
+        state=aligned_zeros(needs.states * R * P, dtype),
+        vectors=aligned_zeros(needs.vectors * R * P, dtype),
         now=aligned_zeros(R * n_inputs, dtype),
-        keep=aligned_zeros((n_steps + 1, keep * R * P), dtype),
+        keep=aligned_zeros((n_steps + 1, needs.kept * R * P), dtype),
         squares=aligned_zeros((3, n_steps + 1, R), dtype),
         exponents=np.zeros((3, n_steps + 1, R), np.int64),
         exponent=np.zeros(R, np.int64),

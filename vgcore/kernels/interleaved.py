@@ -5,8 +5,8 @@ number l Q + i % Q of vector i // Q. So all go through the same steps at once, a
 for the one before. Either each has a matrix of its own, or all share one:
 
 - Q = 1, a matrix each: no entry is multiplied by padding;
-- Q = 4, a matrix each: fewer have to fit into the first cache, and a factor is spread within a
-  register, where a row of its own would load it;
+- Q = 2, 4 or 8, a matrix each: fewer have to fit into the first cache, and a factor is spread
+  within a register, where a row of its own would load it;
 - Q = 1 and one matrix: an element is spread as it is loaded, once for all networks.
 
 An element is the sum that the routines on rows in `vgcore.kernels.vectors` take, in the same order,
@@ -31,14 +31,17 @@ from vgcore.kernels.jit import helper
 from vgcore.kernels.vectors import _BOUNDS, BYTES, _Code, _int, _routine, _tree, _turn
 
 # Sums in flight, most first: with one entry of x loaded for all of them, the more the better, as
-# long as they stay in registers. On AVX2 each takes two of the sixteen.
-_SUMS = {True: (8, 4, 2, 1), False: (4, 2, 1)}
+# long as they stay in registers. On AVX2 each takes two of the sixteen. One to three wait for one
+# another, so that what is left over goes in one turn.
+_SUMS = {True: (8, 7, 6, 5, 4, 3, 2, 1), False: (4, 3, 2, 1)}
 
 # Logarithms are taken of so many lags of all networks at a time, which stay in the first cache.
 CHUNK = 32
 
-# How many entries of a network with a matrix of its own a vector may hold.
-ENTRIES = (1, 4)
+
+def entries(lanes: int) -> list[int]:
+    """How many entries of a network with a matrix of its own a vector of so many may hold."""
+    return [Q for Q in (1, 2, 4, 8) if lanes >= 2 * Q]
 
 
 def _write_product(
@@ -112,7 +115,7 @@ def _write_measure(code: _Code, X: ir.Value, size: ir.Value, Q: int, squares: ir
 
 def _write_for_each(code: _Code, L: ir.Value, write: Callable[[int], ir.Value]) -> None:
     """Write the code for each number of networks in a vector, and return what that returns."""
-    for Q in ENTRIES:
+    for Q in entries(code.lanes):
         with code.builder.if_then(code.builder.icmp_unsigned("==", L, _int(code.lanes // Q))):
             code.builder.ret(write(Q))
     code.builder.unreachable()
@@ -162,6 +165,59 @@ def _write_lane_squares(
     _write_for_each(code, L, lambda Q: _write_measure(code, X, size, Q, squares))
 
 
+def _write_put_blocks(
+    code: _Code,
+    W: ir.Value,
+    rows: ir.Value,
+    m: ir.Value,
+    transpose: ir.Value,
+    lane: ir.Value,
+    L: ir.Value,
+    out: ir.Value,
+    _out_rows: ir.Value,
+    V: ir.Value,
+    _lanes: ir.Value,
+) -> None:
+    """Write the whole blocks of W, or of its transpose, to the lane of a network."""
+    builder = code.builder
+
+    def write(Q: int) -> ir.Value:
+        chunk = ir.VectorType(code.scalar, Q).as_pointer()
+        line = builder.mul(V, _int(code.lanes))
+        out_lane = code.at(out, builder.mul(lane, _int(Q)))
+
+        def put(entries: ir.Value, i: ir.Value, group: ir.Value) -> None:
+            place = code.at(out_lane, builder.mul(i, line), builder.mul(group, _int(code.lanes)))
+            builder.store(entries, builder.bitcast(place, chunk), align=code.align)
+
+        def put_turned(group: ir.Value) -> None:
+            """Turn Q rows, as many columns as a vector has lanes at a time, in squares."""
+            first = builder.mul(group, _int(Q))
+            lines = [code.at(W, builder.mul(builder.add(first, _int(q)), m)) for q in range(Q)]
+            with code.rolled(_int(0), builder.udiv(m, _int(code.lanes))) as block:
+                column = builder.mul(block, _int(code.lanes))
+                square = [code.load(code.vectors(code.at(line, column))) for line in lines]
+                code.turn(square)
+                for c in range(code.lanes):
+                    some = code.shuffle(square[c % Q], range(c - c % Q, c - c % Q + Q))
+                    put(some, builder.add(column, _int(c)), group)
+
+        def put_row(i: ir.Value) -> None:
+            row = code.at(W, builder.mul(i, m))
+            with code.rolled(_int(0), builder.udiv(m, _int(Q))) as group:
+                source = builder.bitcast(code.at(row, builder.mul(group, _int(Q))), chunk)
+                put(builder.load(source, align=code.align), i, group)
+
+        with builder.if_else(builder.icmp_signed("!=", transpose, _int(0))) as (yes, no):
+            with yes, code.rolled(_int(0), builder.udiv(rows, _int(Q))) as group:
+                put_turned(group)
+            with no, code.rolled(_int(0), rows) as i:
+                put_row(i)
+        return _int(0)
+
+    _write_for_each(code, L, write)
+
+
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
     def _entries(X: Array, L: int) -> Array:
@@ -185,6 +241,16 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
         product = _product(M, X, squares.size)
         Y[: product.size] = start[: product.size] + product
         return _lane_squares(X, squares)
+
+    def _put_blocks(W: Array, transpose: int, lane: int, L: int, out: Array) -> int:
+        lanes = BYTES // out.itemsize
+        (rows, m), Q = W.shape, lanes // L
+        if transpose:
+            W, rows, m = W[: rows // Q * Q].T, m // lanes * lanes, rows
+        for group in range(m // Q):
+            some = W[:rows, group * Q : (group + 1) * Q]
+            out[:rows, group, lane * Q : (lane + 1) * Q] = some
+        return 0
 
 else:
 
@@ -211,6 +277,16 @@ else:
         arrays = (X, M, reverse, start, Y, squares)
         return _routine(_write_multiply_lanes, arrays, (1, 3, 0, 1, 1, 1), returns=types.int64)
 
+    @intrinsic
+    def _put_blocks(typingctx: Any, W: Any, transpose: Any, lane: Any, L: Any, out: Any) -> Any:
+        """Put W (rows, m), or its transpose, to a lane of L in out (entries, vectors, L Q).
+
+        Whole blocks only: Q columns, or for the transpose Q rows and as many columns as a vector
+        has lanes.
+        """
+        arrays = (W, transpose, lane, L, out)
+        return _routine(_write_put_blocks, arrays, (2, 0, 0, 0, 3), returns=types.int64)
+
 
 def places(n: int, L: int, lanes: int) -> Integers:
     """Where the n entries of each of L networks lie, (L, n), in vectors with so many lanes."""
@@ -219,20 +295,26 @@ def places(n: int, L: int, lanes: int) -> Integers:
 
 
 @helper()
-def _pack_lane(matrix: Array, transpose: bool, place: Integers, out: Array) -> None:
-    """Put a matrix, or its transpose, to the lane of its network in out, (m, n, L Q)."""
-    size = out.shape[1] * out.shape[2]
-    flat = out.reshape(out.shape[0] * size)
+def _pack_lane(
+    matrix: Array, transpose: bool, lane: int, L: int, place: Integers, out: Array
+) -> None:
+    """Put a matrix, or its transpose, to the lane of its network in out, (entries, vectors, L Q).
+
+    What is not in a whole block goes by itself, which takes four times as long.
+    """
+    size, lanes = out.shape[1] * out.shape[2], out.shape[2]
+    flat, Q = out.reshape(out.shape[0] * size), lanes // L
     rows, columns = matrix.shape
+    _put_blocks(matrix, int(transpose), lane, L, out)
     if transpose:
+        whole = columns // lanes * lanes
         for i in range(rows):
-            for j in range(columns):
+            for j in range(whole if i < rows // Q * Q else 0, columns):
                 flat[j * size + place[i]] = matrix[i, j]
     else:
         for i in range(rows):
-            line = flat[i * size : (i + 1) * size]
-            for j in range(columns):
-                line[place[j]] = matrix[i, j]
+            for j in range(columns // Q * Q, columns):
+                flat[i * size + place[j]] = matrix[i, j]
 
 
 @helper()
@@ -255,7 +337,7 @@ def _pack_lanes(W: Array, transpose: bool, draw: int, columns: Integers, out: Ar
             _turn(flat, draw, 0, rows * m, lines, 0, 1, 0)
     else:
         for d in range(D):
-            _pack_lane(W[min(draw + d, n_draws - 1)], transpose, columns[d], out)
+            _pack_lane(W[min(draw + d, n_draws - 1)], transpose, d, D, columns[d], out)
 
 
 @helper()

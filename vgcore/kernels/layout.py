@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgcore._typing import Array, Integers
+from vgcore.kernels.caches import working_set
 from vgcore.kernels.columns import _row_squares
 from vgcore.kernels.interleaved import (
-    ENTRIES,
     _lane_squares,
     _multiply_lanes,
     _pack_lanes,
     _put_lane,
     _take_lane,
+    entries,
     places,
 )
 from vgcore.kernels.jit import helper, kernel
@@ -43,14 +44,12 @@ from vgcore.kernels.vectors import (
     panel_size,
 )
 
-# Up to so many vectors of draws lie in rows, if their matrices take no more than half of the first
-# cache (32 KiB where it was measured), and at most so many trajectories of a draw.
-_VECTORS, _ROW_BYTES, _TRAJECTORIES = 16, 2**14, 16
+# Up to so many vectors of draws lie in rows, and at most so many trajectories of a draw.
+_VECTORS, _TRAJECTORIES = 16, 16
 
-# The matrices of all lanes, one way, should stay in three quarters of the first cache. One that all
-# share is gone through in narrow panels: beyond half of the second cache (1 MiB) its lines are
-# fetched several times.
-_LANE_BYTES, _SHARED_BYTES = 3 * 2**13, 2**19
+# A matrix that all lanes share is gone through in narrow panels: beyond half of the second cache
+# (1 MiB where it was measured) its lines are fetched several times.
+_SHARED_BYTES = 2**19
 
 # What is kept of the steps of networks side by side may take a thread; longer ones go one by one.
 KEPT_BYTES = 2**28
@@ -92,24 +91,31 @@ class Layout(NamedTuple):
     ignored: Array  # (R,)
 
 
+class Needs(NamedTuple):
+    """What a network takes in a row: numbers of matrices and of vectors."""
+
+    matrices: int  # one above the other, of a draw
+    states: int
+    vectors: int  # that a step needs besides
+    kept: int  # of each step
+
+
+ONE_MATRIX = Needs(matrices=1, states=1, vectors=4, kept=1)
+
+
 def rows_side_by_side(
-    n: int,
-    dtype: np.dtype[Any],
-    n_trajectories: int,
-    n_steps: int,
-    matrices: int = 1,
-    kept: int = 1,
+    n: int, dtype: np.dtype[Any], n_trajectories: int, n_steps: int, needs: Needs = ONE_MATRIX
 ) -> tuple[int, int]:
     """Return how many draws, and how many trajectories of each, are carried side by side.
 
-    A draw has so many matrices, and so many vectors are kept of a step.
+    The matrices of all of them one way, and what a step goes through, stay in the first cache.
     """
-    P = padded(n, dtype)
-    width = P * dtype.itemsize // BYTES
-    row = n_steps * kept * width * BYTES
-    K = min(n_trajectories, _TRAJECTORIES, max(1, KEPT_BYTES // row))
-    D = min(_VECTORS // (width * K), _ROW_BYTES // (matrices * n * width * BYTES))
-    return max(1, min(D, KEPT_BYTES // (K * row))), K
+    row = padded(n, dtype) * dtype.itemsize
+    kept = n_steps * needs.kept * row
+    K = min(n_trajectories, _TRAJECTORIES, max(1, KEPT_BYTES // kept))
+    draw = (needs.matrices * n + K * (needs.states + needs.vectors)) * row
+    D = min(_VECTORS * BYTES // (K * row), working_set() // draw, KEPT_BYTES // (K * kept))
+    return max(1, D), K
 
 
 def lanes_side_by_side(
@@ -117,8 +123,9 @@ def lanes_side_by_side(
 ) -> tuple[int, int]:
     """Return how many networks share vectors, and how many draws they are; zeros for rows.
 
-    They are trajectories of one draw, or one of each of as many draws. Lanes that are left over
-    cost as much as others: a seventh of them loses what the rest gains.
+    They are trajectories of one draw, or one of each of as many draws, whose matrices stay in the
+    first cache. Lanes that are left over cost as much as others: a seventh of them loses what the
+    rest gains.
     """
     lanes = BYTES // dtype.itemsize
     row = n_steps * BYTES
@@ -130,9 +137,9 @@ def lanes_side_by_side(
     if shared and fills(n_trajectories, lanes):
         return lanes, 1
     if padded(n, dtype) <= FEW * lanes:  # sums of wider matrices change their order
-        for Q in ENTRIES:
+        for Q in entries(lanes):
             L, width = lanes // Q, -(-n // Q)
-            fits = n * width * BYTES <= _LANE_BYTES and width * row <= KEPT_BYTES
+            fits = n * width * BYTES <= working_set() and width * row <= KEPT_BYTES
             if fits and fills(n_draws, L):
                 return L, L
     return 0, 0

@@ -185,6 +185,27 @@ class _Code:
             ]
         return some[0]
 
+    def turn(self, vectors: list[ir.Value]) -> None:
+        """Turn squares of as many entries as there are vectors, a power of two, in their place.
+
+        By exchanging lanes of pairs of them; as many as one has lanes are one square.
+        """
+        word, L = ir.IntType(32), self.lanes
+        kind = ir.VectorType(word, L)
+        for s in (1 << bit for bit in range(len(vectors).bit_length() - 1)):
+            masks = [
+                ir.Constant(kind, [ir.Constant(word, lane) for lane in mask])
+                for mask in (
+                    [lane if not lane & s else L + lane - s for lane in range(L)],
+                    [lane + s if not lane & s else L + lane for lane in range(L)],
+                )
+            ]
+            for i in range(len(vectors)):
+                if not i & s:
+                    pair = vectors[i], vectors[i + s]
+                    for place, mask in zip((i, i + s), masks, strict=True):
+                        vectors[place] = self.builder.shuffle_vector(*pair, mask)
+
     def opaque(self, value: ir.Value) -> ir.Value:
         """Return an integer of which LLVM cannot tell where it comes from.
 
@@ -475,7 +496,6 @@ def _write_turn(
     """Write out[line + i step, place + lane] = W[first + lane, begin + i] for i < count."""
     builder = code.builder
     word = ir.IntType(32)
-    kind = ir.VectorType(word, code.lanes)
     sources = [
         code.at(W, builder.mul(builder.add(first, _int(lane)), m), begin)
         for lane in range(code.lanes)
@@ -486,26 +506,10 @@ def _write_turn(
     def put(vector: ir.Value, i: ir.Value) -> None:
         code.store(vector, code.vectors(code.at(target, builder.mul(i, stride))))
 
-    def exchange(a: ir.Value, b: ir.Value, s: int) -> list[ir.Value]:
-        """The lanes of bit s of one vector against those without it of the other."""
-        L = code.lanes
-        masks = (
-            [lane if not lane & s else L + lane - s for lane in range(L)],
-            [lane + s if not lane & s else L + lane for lane in range(L)],
-        )
-        return [
-            builder.shuffle_vector(a, b, ir.Constant(kind, [ir.Constant(word, i) for i in mask]))
-            for mask in masks
-        ]
-
     # whole squares are turned in registers, by halves, quarters and so on: a quarter of the time
     with code.steps(done, count, code.lanes) as i:
         square = [code.load(code.vectors(code.at(source, i))) for source in sources]
-        for bit in range(code.lanes.bit_length() - 1):
-            s = 1 << bit
-            for lane in range(code.lanes):
-                if not lane & s:
-                    square[lane], square[lane + s] = exchange(square[lane], square[lane + s], s)
+        code.turn(square)
         for lane, vector in enumerate(square):
             put(vector, builder.add(i, _int(lane)))
     with code.rolled(builder.load(done), count) as i:

@@ -225,7 +225,7 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
 
 
 # As many draws as may share a vector, units that do, and more than any that do.
-_DRAWS, _FEW, _MANY = 16, 16, 39
+_DRAWS, _FEW, _MANY = 16, 16, 65
 
 
 def _shape(c: Condition) -> tuple[int, int]:
