@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "vgcore"
 
 # Modules on one line do not import each other. Kernels are leaves: they see arrays and codes only.
 LAYERS = [
-    ["_version", "_typing", "errors", "checks", "streams", "kernels.jit"],
+    ["_version", "_typing", "errors", "checks", "streams", "kernels.jit", "kernels.caches"],
     ["tables"],
     ["environment", "kernels.elementary", "kernels.vectors", "kernels.orthogonal"],
     [
