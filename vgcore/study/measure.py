@@ -210,11 +210,12 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
         seen.add(key)
         sizes = {"n_hidden": n_hidden, "n_trajectories": n_trajectories, "n_steps": 2, "burn_in": 0}
         small = c.treated.model_copy(update=sizes)
-        kind = small.cell.makes, small.dtype, shape
-        cells.setdefault(kind, small.model_copy(update={"remedy": Nothing()}))
+        kind = small.cell.makes, small.dtype
+        cells.setdefault((*kind, shape), small.model_copy(update={"remedy": Nothing()}))
         laws.setdefault((small.cell, small.init), small)
-        if not _leaves_alone(small.remedy):
-            remedies.setdefault((*kind, type(small.remedy)), small)
+        remedy = type(small.remedy)  # several share what they call
+        if (does := (remedy.network, remedy.gradient)) != (Remedy.network, Remedy.gradient):
+            remedies.setdefault((*kind, does), small)
     networks = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
     return [
         *(functools.partial(_rehearse, c, settings) for c in cells.values()),
@@ -236,11 +237,6 @@ def _shape(c: Condition) -> tuple[int, int]:
     if lanes:
         return min(c.n_hidden, _FEW), 1
     return _MANY, min(c.n_trajectories, 2)
-
-
-def _leaves_alone(remedy: Remedy) -> bool:
-    kind = type(remedy)
-    return kind.network is Remedy.network and kind.gradient is Remedy.gradient
 
 
 def _rehearse(condition: Condition, settings: Measure) -> None:
