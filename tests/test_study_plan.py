@@ -152,7 +152,7 @@ def test_slopes_of_draws_side_by_side_count_until_they_go_one_by_one():
 @pytest.mark.parametrize(("name", "cell"), [("lstm", vg.LSTM), ("gru", vg.GRU)])
 def test_rows_of_gated_cells_side_by_side_count(name, cell, n_hidden, n_trajectories):
     study = sized(1, cell=name, n_hidden=n_hidden, n_steps=50, n_trajectories=n_trajectories)
-    nets = cell.draw(1, n_hidden, rng=1)
+    nets = cell.draw(240, n_hidden, rng=1)  # as many as go side by side divide evenly
     *_, scratch, _ = prepare(nets, 50, 0, n_trajectories)
     expected = scratch()[0].keep[1:].nbytes
     assert plan.scratch_bytes(conditions(study)[0].condition) == expected

@@ -21,6 +21,7 @@ from vgcore.kernels.layout import (
     Layout,
     Needs,
     Network,
+    evenly,
     lanes_side_by_side,
     new_layout,
     rows_side_by_side,
@@ -133,6 +134,7 @@ def _gated(
     D, K, needs = 1, 1, _NEEDS[type(cell)]
     if n_trajectories is not None:
         D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
+        D = evenly(cell.n_draws, D)
 
     def scratch() -> list[Any]:
         return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, needs)]
@@ -151,6 +153,7 @@ def side_by_side(
         lanes = R > 0
         if not lanes:
             D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
+            D = evenly(cell.n_draws, D)
             R = D * K
     return D, lambda: new_layout(R, D, lanes, n, n_inputs, dtype)
 

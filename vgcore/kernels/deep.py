@@ -17,7 +17,7 @@ from vgcore.kernels.columns import _matvec, _row_squares
 from vgcore.kernels.gates import _all_logs, _squares
 from vgcore.kernels.interleaved import CHUNK
 from vgcore.kernels.jit import helper, kernel
-from vgcore.kernels.layout import KEPT_BYTES, _pack_rows
+from vgcore.kernels.layout import KEPT_BYTES, _pack_rows, evenly
 from vgcore.kernels.scales import (
     _activate_at,
     _clear_padding,
@@ -79,16 +79,12 @@ class DeepRows(NamedTuple):
 def deep_side_by_side(
     n: int, dtype: np.dtype[Any], n_draws: int, n_trajectories: int, n_layers: int
 ) -> tuple[int, int]:
-    """Return how many draws, and how many trajectories of each, are carried side by side.
-
-    Trajectories are divided evenly, since rows that are left over repeat the last one.
-    """
+    """Return how many draws, and how many trajectories of each, are carried side by side."""
     width = padded(n, dtype) * dtype.itemsize // BYTES
     row = n_layers * width * BYTES
-    most = min(_TRAJECTORIES, max(1, KEPT_BYTES // row))
-    K = -(-n_trajectories // -(-n_trajectories // most))
+    K = evenly(n_trajectories, min(_TRAJECTORIES, max(1, KEPT_BYTES // row)))
     D = min(_VECTORS // (width * K), _MATRIX_BYTES // (n * row), KEPT_BYTES // (K * row))
-    return max(1, min(D, n_draws)), K
+    return evenly(n_draws, max(1, D)), K
 
 
 def new_deep_rows(D: int, K: int, n: int, n_steps: int, dtype: np.dtype[Any]) -> DeepRows:

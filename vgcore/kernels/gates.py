@@ -323,27 +323,6 @@ def _take_logs(
             term[r] = 0.5 * term[r] + LN2 * (to_gates[r] + past[r])
 
 
-@helper()
-def _some_rows(rows: GateRows, D: int, K: int) -> GateRows:
-    """Return the scratch of K trajectories of D draws, where it has room for more."""
-    R, most = D * K, rows.exponent.size
-    return GateRows(
-        rows.W[:D],
-        rows.W_in[:D],
-        rows.input_bias[: rows.input_bias.size // most * R],
-        rows.bias[: rows.bias.size // most * R],
-        rows.state[: rows.state.size // most * R],
-        rows.vectors[: rows.vectors.size // most * R],
-        rows.now[: rows.now.size // most * R],
-        rows.keep,
-        rows.squares,
-        rows.exponents,
-        rows.exponent[:R],
-        rows.sizes,
-        rows.logs,
-    )
-
-
 @helper(forceinline=True)
 def _squares(x: Array, exponent: int, scratch: Array) -> tuple[float, int]:
     """As `_scaled_squares`, but x stays as it is; scratch is of its size."""

@@ -27,7 +27,6 @@ from vgcore.kernels.gates import (
     _scale_rows,
     _settle,
     _sigmoids,
-    _some_rows,
     _start,
     _straighten,
     _tanhs,
@@ -92,8 +91,8 @@ def _gru_forward(
     linear = False
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
-        kept = rows.keep[j][: 4 * plane]
-        squares, exponents = rows.squares[2, j][:R], rows.exponents[2, j][:R]
+        kept = rows.keep[j]
+        squares, exponents = rows.squares[2, j], rows.exponents[2, j]
         if t == 0 or inputs.shape[2] > 1:
             _input_now(inputs, draw, trajectory, t, K, rows.now)
             _to_3_gates(rows.now, W_in, inputs.shape[3], R, 0, input_bias, drive)
@@ -125,13 +124,13 @@ def _gru_backward(rows: GateRows, n_steps: int) -> None:
     gates, scratch = vectors[: 3 * plane], vectors[3 * plane : 6 * plane]
     exponent[:] = 0
     for lag in range(n_steps + 1):
-        squares, exponents = rows.squares[0, lag][:R], rows.exponents[0, lag][:R]
+        squares, exponents = rows.squares[0, lag], rows.exponents[0, lag]
         if _row_squares(delta, P, squares) != 0:
             _bring_in(delta, P, exponent, squares)
         for r in range(R):
             exponents[r] = exponent[r]
-        _to_gates(delta, rows.keep[n_steps - lag][: 4 * plane], gates)
-        squares, exponents = rows.squares[1, lag][:R], rows.exponents[1, lag][:R]
+        _to_gates(delta, rows.keep[n_steps - lag], gates)
+        squares, exponents = rows.squares[1, lag], rows.exponents[1, lag]
         _measure(gates, P, exponent, scratch, exponents, squares)
         if lag < n_steps:
             _from_3_gates(gates, W, R, lag % 2, delta, delta)
@@ -166,24 +165,24 @@ def _gru_batch(
 ) -> None:
     """Profiles of several draws; as `_lstm_batch`."""
     n_draws, n_trajectories, size = out_log_norm.shape
-    most, P = rows.W.shape[0], rows.sizes[1]
-    for draw in range(0, n_draws, most):
-        D = min(most, n_draws - draw)
+    D, R, P = rows.W.shape[0], rows.exponent.size, rows.sizes[1]
+    K = R // D
+    for draw in range(0, n_draws, D):
         for d in range(D):
-            _pack_gates(W_rec[draw + d], order, rows.W[d])
-            _pack_gates(W_in[draw + d], order, rows.W_in[d])
-        for trajectory in range(0, n_trajectories, rows.exponent.size // most):
-            K = min(rows.exponent.size // most, n_trajectories - trajectory)
-            some = _some_rows(rows, D, K)
-            for r in range(D * K):
-                _place(input_bias[draw + r // K], order, r, P, some.input_bias)
-                _place(bias[draw + r // K], order, r, P, some.bias)
-            some.exponent[:] = 0
-            _place_rows(initial_state, draw, trajectory, K, order[:1], P, some.state)
-            _gru_forward(some, inputs, draw, trajectory, burn_in, size - 1)
-            _place_rows(loss_gradient, draw, trajectory, K, order[:1], P, some.state)
-            _gru_backward(some, size - 1)
+            this = min(draw + d, n_draws - 1)
+            _pack_gates(W_rec[this], order, rows.W[d])
+            _pack_gates(W_in[this], order, rows.W_in[d])
+        for r in range(R):
+            this = min(draw + r // K, n_draws - 1)
+            _place(input_bias[this], order, r, P, rows.input_bias)
+            _place(bias[this], order, r, P, rows.bias)
+        for trajectory in range(0, n_trajectories, K):
+            rows.exponent[:] = 0
+            _place_rows(initial_state, draw, trajectory, K, order[:1], P, rows.state)
+            _gru_forward(rows, inputs, draw, trajectory, burn_in, size - 1)
+            _place_rows(loss_gradient, draw, trajectory, K, order[:1], P, rows.state)
+            _gru_backward(rows, size - 1)
             _all_logs(
-                some.squares, some.exponents, some.logs, D, K, draw, trajectory, out_log_norm,
+                rows.squares, rows.exponents, rows.logs, D, K, draw, trajectory, out_log_norm,
                 out_log_contribution,
             )  # fmt: skip

@@ -91,6 +91,11 @@ class Layout(NamedTuple):
     ignored: Array  # (R,)
 
 
+def evenly(number: int, most: int) -> int:
+    """Return of how many each to make groups of at most so many: the last repeats what is left."""
+    return -(-number // -(-number // most))
+
+
 class Needs(NamedTuple):
     """What a network takes in a row: numbers of matrices and of vectors."""
 
@@ -112,7 +117,7 @@ def rows_side_by_side(
     """
     row = padded(n, dtype) * dtype.itemsize
     kept = n_steps * needs.kept * row
-    K = min(n_trajectories, _TRAJECTORIES, max(1, KEPT_BYTES // kept))
+    K = evenly(n_trajectories, min(_TRAJECTORIES, max(1, KEPT_BYTES // kept)))
     draw = (needs.matrices * n + K * (needs.states + needs.vectors)) * row
     D = min(_VECTORS * BYTES // (K * row), working_set() // draw, KEPT_BYTES // (K * kept))
     return max(1, D), K
@@ -181,31 +186,6 @@ def new_layout(R: int, D: int, lanes: bool, n: int, n_inputs: int, dtype: np.dty
 
 
 @helper()
-def _some(forward: Array, layout: Layout, D: int, K: int) -> Layout:
-    """Return that of K trajectories of D draws, or all of it for lanes: the last repeats."""
-    if forward.ndim == 4:
-        return layout
-    R, size = D * K, D * K * layout.one.shape[1]
-    return Layout(
-        D,
-        size,
-        layout.panel,
-        layout.forward[:D],
-        layout.backward[:D],
-        layout.input_weights[:D],
-        layout.columns,
-        layout.place[:R],
-        layout.bias[:size],
-        layout.drive[:size],
-        layout.start[:size],
-        layout.inputs,
-        layout.one,
-        layout.exponent[:R],
-        layout.ignored[:R],
-    )
-
-
-@helper()
 def _pack_transpose(matrix: Array, out: Array) -> None:
     """Copy the transpose of any matrix into zero-padded rows."""
     out[:] = 0.0
@@ -250,7 +230,7 @@ def _pack_columns(matrix: Array, out: Array, most: int) -> None:
 
 @kernel()
 def _pack_draws(network: Network, draw: int, forward: Array, layout: Layout) -> None:
-    """Pack the weights of layout.D draws from this one on; in lanes the last one repeats."""
+    """Pack the weights of layout.D draws from this one on; the last one repeats."""
     W, W_in, printed, panel = network.W_rec, network.W_in, network.as_printed, layout.panel
     if forward.ndim == 4:
         _pack_lanes(W, True, draw, layout.columns, forward[0])
@@ -258,12 +238,13 @@ def _pack_draws(network: Network, draw: int, forward: Array, layout: Layout) -> 
         _pack_lanes(W_in, True, draw, layout.columns, layout.input_weights[0])
         return
     for d in range(layout.D):
-        _pack_columns(W[draw + d], forward[d], panel)
+        this = min(draw + d, len(W) - 1)
+        _pack_columns(W[this], forward[d], panel)
         if printed:
-            _pack_columns(W[draw + d], layout.backward[d], panel)
+            _pack_columns(W[this], layout.backward[d], panel)
         else:
-            _pack_rows(W[draw + d], layout.backward[d], panel)
-        _pack_transpose(W_in[draw + d], layout.input_weights[d])
+            _pack_rows(W[this], layout.backward[d], panel)
+        _pack_transpose(W_in[this], layout.input_weights[d])
 
 
 @helper()

@@ -28,7 +28,6 @@ from vgcore.kernels.layout import (
     _place_bias,
     _put,
     _set_drives,
-    _some,
     _take,
 )
 from vgcore.kernels.scales import (
@@ -77,47 +76,47 @@ def new_leaky(layout: Layout, n_steps: int) -> Leaky:
 
 
 @helper()
-def _settle(network: Network, M: Array, some: Leaky, squares: Array, exponents: Integers) -> bool:
+def _settle(network: Network, M: Array, nets: Leaky, squares: Array, exponents: Integers) -> bool:
     """Measure the states, and bring each back into its range and to one scale with its drive.
 
     M are packed matrices. Returns whether one has an exponent.
     """
     _apart()
-    layout, n, scaled = some.layout, network.bias.shape[1], False
+    layout, n, scaled = nets.layout, network.bias.shape[1], False
     same = _homogeneous(network.near_zero, network.far)
     state, start, scratch = layout.one[0], layout.one[1], layout.one[2]
     for r in range(squares.size):
         exponent, place = layout.exponent[r], layout.place[r]
-        _take(M, some.state, place, n, state)
+        _take(M, nets.state, place, n, state)
         _take(M, layout.drive, place, n, start)
         squares[r], exponents[r] = _squares(state, exponent, scratch)
         if exponents[r] != exponent or (exponent > 0 and not same):
             exponent = _rescale_state(state, exponent, network.near_zero, network.far)
         exponent = layout.exponent[r] = _meet_drive(state, exponent, start)
         scaled |= exponent != 0
-        _put(M, state, place, n, some.state)
+        _put(M, state, place, n, nets.state)
         _put(M, start, place, n, layout.start)
         for i in range(n):
-            some.small[place[i]] = exponent < 0
+            nets.small[place[i]] = exponent < 0
     return scaled
 
 
 @helper()
-def _activate_large(network: Network, M: Array, some: Leaky) -> None:
+def _activate_large(network: Network, M: Array, nets: Leaky) -> None:
     """Set value and slope of the states with an exponent above zero."""
     _apart()
-    layout, n = some.layout, network.bias.shape[1]
+    layout, n = nets.layout, network.bias.shape[1]
     x, value, slope, scratch = layout.one[0], layout.one[1], layout.one[2], layout.one[3]
     for r in range(layout.exponent.size):
         exponent, place = layout.exponent[r], layout.place[r]
         if exponent > 0:
-            _take(M, some.x, place, n, x)
+            _take(M, nets.x, place, n, x)
             _activate_at(
                 network.activation, network.near_zero, network.far, x, exponent, n, scratch, value,
                 slope,
             )  # fmt: skip
-            _put(M, value, place, n, some.value)
-            _put(M, slope, place, n, some.slope)
+            _put(M, value, place, n, nets.value)
+            _put(M, slope, place, n, nets.slope)
 
 
 @kernel(inline="always")
@@ -128,30 +127,28 @@ def _leaky_forward(
     trajectory: int,
     first: int,
     n_steps: int,
-    some: Leaky,
+    nets: Leaky,
 ) -> None:
-    """Run burn_in + n_steps steps from `some.state` and keep what the backward pass needs.
+    """Run burn_in + n_steps steps from `nets.state` and keep what the backward pass needs.
 
     The first network is of this draw and trajectory, the first input that at time `first`. shares
     holds the leak and what it leaves.
     """
-    layout, state, x, value, slope = some.layout, some.state, some.x, some.value, some.slope
+    layout, state, x, value, slope = nets.layout, nets.state, nets.x, nets.value, nets.slope
     n, R, used = network.bias.shape[1], layout.exponent.size, layout.used
     W, panel, leak, rest = layout.forward, layout.panel, shares[0], shares[1]
-    some.keep[0] = 0.0
-    some.squares[2, 0] = 0.0
-    some.exponents[2, 0] = 0
+    nets.keep[0] = 0.0
+    nets.squares[2, 0] = 0.0
+    nets.exponents[2, 0] = 0
     padding = np.isnan(network.near_zero[0])  # where s(0) is not 0
     same = _homogeneous(network.near_zero, network.far)
     driven = careful = scaled = large = False  # settle anyway; a state has an exponent; above zero
-    some.small[:] = 0.0
+    nets.small[:] = 0.0
     for r in range(R):
         careful |= layout.exponent[r] != 0
     for t in range(network.burn_in + n_steps):
         j = max(t - network.burn_in + 1, 0)
-        kept, squares, exponents = (
-            some.keep[j][:used], some.squares[2, j][:R], some.exponents[2, j][:R]
-        )  # fmt: skip
+        kept, squares, exponents = nets.keep[j], nets.squares[2, j], nets.exponents[2, j]
         for r in range(R):
             exponents[r] = layout.exponent[r]
         if t == 0 or network.inputs.shape[2] > 1:
@@ -159,7 +156,7 @@ def _leaky_forward(
             driven = bool(_max_abs(layout.drive) != 0.0)
         careful |= scaled and driven
         if careful or _multiply(state, W, panel, t % 2, layout.drive, x, squares):
-            scaled, large = _settle(network, W, some, squares, exponents), False
+            scaled, large = _settle(network, W, nets, squares, exponents), False
             _multiply(state, W, panel, t % 2, layout.start, x, layout.ignored)
             for r in range(R):
                 large |= layout.exponent[r] > 0 and not same
@@ -167,32 +164,32 @@ def _leaky_forward(
         shown = x
         if scaled and not same:
             shown = layout.start
-            _hide(some.small, x, shown)
+            _hide(nets.small, x, shown)
         _activate(network.activation, shown[:used], value[:used], slope[:used])
         if scaled and not same:
-            _straighten(network.near_zero, some.small, x, value, slope[:used])
+            _straighten(network.near_zero, nets.small, x, value, slope[:used])
         if padding:
             _clear(n, layout, value)
         if large:
-            _activate_large(network, W, some)
+            _activate_large(network, W, nets)
         for i in range(used):
             state[i] = _fma(leak, value[i], rest * state[i])
             kept[i] = leak * slope[i]
 
 
 @njit(nogil=True, error_model="numpy", inline="always")
-def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
-    """Carry the gradient in `some.state` back: delta_{k-1} = (1 - a) delta_k + W^T (a s' delta_k).
+def _leaky_backward(n: int, shares: Array, nets: Leaky) -> None:
+    """Carry the gradient in `nets.state` back: delta_{k-1} = (1 - a) delta_k + W^T (a s' delta_k).
 
     Sets squares 4**exponents at each lag to ||delta||^2, and to that of a s' delta.
     """
-    layout, delta, gate, rest = some.layout, some.state, some.x, shares[1]
-    T, R, used = some.keep.shape[0] - 1, layout.exponent.size, layout.used
+    layout, delta, gate, rest = nets.layout, nets.state, nets.x, shares[1]
+    T, R, used = nets.keep.shape[0] - 1, layout.exponent.size, layout.used
     W, panel, exponent, place = layout.backward, layout.panel, layout.exponent, layout.place
     one, scratch = layout.one[0], layout.one[1]
     exponent[:] = 0
     for lag in range(T + 1):
-        squares, gate_squares = some.squares[0, lag][:R], some.squares[1, lag][:R]
+        squares, gate_squares = nets.squares[0, lag], nets.squares[1, lag]
         if _norms(W, delta, squares) != 0:
             for r in range(R):
                 if not _in_range(squares[r], delta):
@@ -200,8 +197,8 @@ def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
                     squares[r], exponent[r] = _scaled_squares(one, exponent[r])
                     _put(W, one, place[r], n, delta)
         for r in range(R):
-            some.exponents[0, lag, r] = some.exponents[1, lag, r] = exponent[r]
-        kept = some.keep[T - lag][:used]
+            nets.exponents[0, lag, r] = nets.exponents[1, lag, r] = exponent[r]
+        kept = nets.keep[T - lag]
         for i in range(used):
             gate[i] = delta[i] * kept[i]
             delta[i] = rest * delta[i]
@@ -209,7 +206,7 @@ def _leaky_backward(n: int, shares: Array, some: Leaky) -> None:
             for r in range(R):
                 if not _in_range(gate_squares[r], gate):
                     _take(W, gate, place[r], n, one)
-                    gate_squares[r], some.exponents[1, lag, r] = _squares(one, exponent[r], scratch)
+                    gate_squares[r], nets.exponents[1, lag, r] = _squares(one, exponent[r], scratch)
 
 
 @kernel()
@@ -232,39 +229,17 @@ def _leaky_batch(
 ) -> None:
     """Profiles of several draws: out (draws, trajectories, T + 1)."""
     n_draws, n_trajectories, size = out_log_norm.shape
-    most, K = nets.layout.D, nets.layout.exponent.size // nets.layout.D
-    for draw in range(0, n_draws, most):
+    layout, W, K = nets.layout, nets.layout.forward, nets.layout.exponent.size // nets.layout.D
+    for draw in range(0, n_draws, layout.D):
+        _pack_draws(network, draw, W, layout)
+        _place_bias(network, draw, W, layout)
         for trajectory in range(0, n_trajectories, K):
-            some = _some_leaky(nets, min(most, n_draws - draw), min(K, n_trajectories - trajectory))
-            layout, W = some.layout, some.layout.forward
-            if trajectory == 0:
-                _pack_draws(network, draw, W, layout)
-            _place_bias(network, draw, W, layout)
             layout.exponent[:] = 0
-            _place(W, network.initial_state, draw, trajectory, layout, some.state)
-            _leaky_forward(network, shares, draw, trajectory, 0, size - 1, some)
-            _place(W, network.loss_gradient, draw, trajectory, layout, some.state)
-            _leaky_backward(network.bias.shape[1], shares, some)
+            _place(W, network.initial_state, draw, trajectory, layout, nets.state)
+            _leaky_forward(network, shares, draw, trajectory, 0, size - 1, nets)
+            _place(W, network.loss_gradient, draw, trajectory, layout, nets.state)
+            _leaky_backward(network.bias.shape[1], shares, nets)
             _all_logs(
-                some.squares, some.exponents, some.logs, layout.D, layout.exponent.size // layout.D,
-                draw, trajectory, out_log_norm, out_log_contribution,
+                nets.squares, nets.exponents, nets.logs, layout.D, K, draw, trajectory,
+                out_log_norm, out_log_contribution,
             )  # fmt: skip
-
-
-@helper()
-def _some_leaky(nets: Leaky, D: int, K: int) -> Leaky:
-    """Return the scratch of K trajectories of D draws."""
-    layout = _some(nets.layout.forward, nets.layout, D, K)
-    size = layout.bias.size
-    return Leaky(
-        layout,
-        nets.state[:size],
-        nets.x[:size],
-        nets.value[:size],
-        nets.slope[:size],
-        nets.small[:size],
-        nets.keep,
-        nets.squares,
-        nets.exponents,
-        nets.logs,
-    )

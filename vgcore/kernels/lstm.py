@@ -28,7 +28,6 @@ from vgcore.kernels.gates import (
     _scale_rows,
     _settle,
     _sigmoids,
-    _some_rows,
     _start,
     _straighten,
     _tanhs,
@@ -92,8 +91,8 @@ def _lstm_forward(
     linear = False
     for t in range(burn_in + n_steps):
         j = max(t - burn_in + 1, 0)
-        kept = rows.keep[j][: 6 * plane]
-        squares, exponents = rows.squares[2, j][:R], rows.exponents[2, j][:R]
+        kept = rows.keep[j]
+        squares, exponents = rows.squares[2, j], rows.exponents[2, j]
         if t == 0 or inputs.shape[2] > 1:
             _input_now(inputs, draw, trajectory, t, K, rows.now)
             _to_4_gates(rows.now, W_in, inputs.shape[3], R, 0, bias, drive)
@@ -133,13 +132,13 @@ def _lstm_backward(rows: GateRows, n_steps: int) -> None:
     zeros[:] = 0.0
     exponent[:] = 0
     for lag in range(n_steps + 1):
-        squares, exponents = rows.squares[0, lag][:R], rows.exponents[0, lag][:R]
+        squares, exponents = rows.squares[0, lag], rows.exponents[0, lag]
         if _row_squares(delta, P, squares) != 0:
             _bring_in(delta, P, exponent, squares)
         for r in range(R):
             exponents[r] = exponent[r]
-        _to_gates(delta, rows.keep[n_steps - lag][: 6 * plane], gates)
-        squares, exponents = rows.squares[1, lag][:R], rows.exponents[1, lag][:R]
+        _to_gates(delta, rows.keep[n_steps - lag], gates)
+        squares, exponents = rows.squares[1, lag], rows.exponents[1, lag]
         _measure(gates, P, exponent, scratch, exponents, squares)
         if lag < n_steps:
             _from_4_gates(gates, W, R, lag % 2, zeros, h)
@@ -184,23 +183,24 @@ def _lstm_batch(
     out (draws, trajectories, T + 1).
     """
     n_draws, n_trajectories, size = out_log_norm.shape
-    most, halves, P = rows.W.shape[0], order[:2], rows.sizes[1]  # 0, 1: of h and c
-    for draw in range(0, n_draws, most):
-        D = min(most, n_draws - draw)
+    halves = order[:2]  # 0, 1: of h and c
+    D, R, P = rows.W.shape[0], rows.exponent.size, rows.sizes[1]
+    K = R // D
+    for draw in range(0, n_draws, D):
         for d in range(D):
-            _pack_gates(W_rec[draw + d], order, rows.W[d])
-            _pack_gates(W_in[draw + d], order, rows.W_in[d])
-        for trajectory in range(0, n_trajectories, rows.exponent.size // most):
-            K = min(rows.exponent.size // most, n_trajectories - trajectory)
-            some = _some_rows(rows, D, K)
-            for r in range(D * K):
-                _place(bias[draw + r // K], order, r, P, some.input_bias)
-            some.exponent[:] = 0
-            _place_rows(initial_state, draw, trajectory, K, halves, P, some.state)
-            _lstm_forward(some, inputs, draw, trajectory, burn_in, size - 1)
-            _place_rows(loss_gradient, draw, trajectory, K, halves, P, some.state)
-            _lstm_backward(some, size - 1)
+            this = min(draw + d, n_draws - 1)
+            _pack_gates(W_rec[this], order, rows.W[d])
+            _pack_gates(W_in[this], order, rows.W_in[d])
+        for r in range(R):
+            this = min(draw + r // K, n_draws - 1)
+            _place(bias[this], order, r, P, rows.input_bias)
+        for trajectory in range(0, n_trajectories, K):
+            rows.exponent[:] = 0
+            _place_rows(initial_state, draw, trajectory, K, halves, P, rows.state)
+            _lstm_forward(rows, inputs, draw, trajectory, burn_in, size - 1)
+            _place_rows(loss_gradient, draw, trajectory, K, halves, P, rows.state)
+            _lstm_backward(rows, size - 1)
             _all_logs(
-                some.squares, some.exponents, some.logs, D, K, draw, trajectory, out_log_norm,
+                rows.squares, rows.exponents, rows.logs, D, K, draw, trajectory, out_log_norm,
                 out_log_contribution,
             )  # fmt: skip

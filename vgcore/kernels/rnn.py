@@ -30,7 +30,6 @@ from vgcore.kernels.layout import (
     _place_bias,
     _put,
     _set_drives,
-    _some,
     _take,
 )
 from vgcore.kernels.scales import (
@@ -101,8 +100,7 @@ def _settle(
     exponent.
     """
     _apart()
-    layout, value = nets.layout, nets.value
-    squares = nets.activity[lag][: layout.exponent.size]
+    layout, value, squares = nets.layout, nets.value, nets.activity[lag]
     one, one_value, one_slope, scratch = layout.one[0], layout.one[1], layout.one[2], layout.one[3]
     n, near_zero, far = network.bias.shape[1], network.near_zero, network.far
     same, again, scaled = _homogeneous(near_zero, far), False, False
@@ -163,7 +161,7 @@ def _forward(network: Network, draw: int, trajectory: int, nets: Nets) -> None:
     careful = scaled = driven = False  # settle in any case; some state has an exponent
     for t in range(burn_in + n_steps):
         lag = min(burn_in + n_steps - 1 - t, n_steps + 1)
-        slope, squares = nets.slopes[max(t - burn_in, 0)][:used], nets.activity[lag][:R]
+        slope, squares = nets.slopes[max(t - burn_in, 0)], nets.activity[lag]
         shown = x
         if scaled:
             for r in range(R):
@@ -205,7 +203,7 @@ def _backward(network: Network, draw: int, trajectory: int, nets: Nets) -> None:
     exponents[:] = 0
     since[:] = 0
     for lag in range(n_steps + 1):
-        squares, turn = nets.norms[lag][:R], (lag + 1) % 2
+        squares, turn = nets.norms[lag], (lag + 1) % 2
         if lag > 0:
             slope = nets.slopes[n_steps - lag]
             for i in range(layout.used):
@@ -273,35 +271,11 @@ def _profile_batch(
 ) -> None:
     """Profiles of several draws: out (draws, trajectories, T + 1)."""
     n_draws, n_trajectories, _ = out_log_norm.shape
-    most, K = nets.layout.D, nets.layout.exponent.size // nets.layout.D
-    for draw in range(0, n_draws, most):
-        for trajectory in range(0, n_trajectories, K):
-            some = _some_nets(nets, min(most, n_draws - draw), min(K, n_trajectories - trajectory))
-            layout, W = some.layout, some.layout.forward
-            if trajectory == 0:
-                _pack_draws(network, draw, W, layout)
-            _place_bias(network, draw, W, layout)
-            _forward(network, draw, trajectory, some)
-            _backward(network, draw, trajectory, some)
-            _logs(some, draw, trajectory, out_log_norm, out_log_contribution)
-
-
-@helper()
-def _some_nets(nets: Nets, D: int, K: int) -> Nets:
-    """Return the scratch of K trajectories of D draws."""
-    layout = _some(nets.layout.forward, nets.layout, D, K)
-    R, size = layout.exponent.size, layout.bias.size
-    return Nets(
-        layout,
-        nets.x[:size],
-        nets.y[:size],
-        nets.value[:size],
-        nets.small[:size],
-        nets.since[:R],
-        nets.slopes,
-        nets.norms,
-        nets.norm_exponents,
-        nets.activity,
-        nets.activity_exponents,
-        nets.logs,
-    )
+    layout, W = nets.layout, nets.layout.forward
+    for draw in range(0, n_draws, layout.D):
+        _pack_draws(network, draw, W, layout)
+        _place_bias(network, draw, W, layout)
+        for trajectory in range(0, n_trajectories, layout.exponent.size // layout.D):
+            _forward(network, draw, trajectory, nets)
+            _backward(network, draw, trajectory, nets)
+            _logs(nets, draw, trajectory, out_log_norm, out_log_contribution)
