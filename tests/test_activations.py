@@ -15,7 +15,9 @@ import scipy.special
 import scipy.stats
 
 from vgcore.activations import ACTIVATIONS, activation
+from vgcore.kernels import scales
 from vgcore.kernels.activate import _activate
+from vgcore.kernels.vectors import _in_range
 
 DTYPES = (np.float32, np.float64)
 NAMES = tuple(ACTIVATIONS)
@@ -217,15 +219,30 @@ def test_max_slope_bounds_every_slope_and_is_attained(name):
     assert slope.max() == pytest.approx(ACTIVATIONS[name].max_slope, rel=1e-14)
 
 
+def plain(helper):
+    """A function that jitted code alone may call, as Python."""
+    return getattr(helper, "py_func", helper)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [n for n in NAMES if ACTIVATIONS[n].near_zero])
-def test_near_zero_slopes_hold_below_two_to_the_minus_60(name, dtype):
+def test_near_zero_slopes_hold_where_kernels_take_them(name, dtype):
     below, above = ACTIVATIONS[name].near_zero
-    x = 2.0 ** np.arange(-100.0, -60.0)
+    x = 2.0 ** np.arange(-100.0, plain(scales._near)(np.ones(1, dtype))[0])
     for signed, expected in ((-x, below), (x, above)):
         value, slope = applied(name, signed.astype(dtype))
         np.testing.assert_allclose(slope, expected, rtol=2 * np.finfo(dtype).eps)
         np.testing.assert_allclose(value, expected * signed, rtol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_outgrows_the_range_of_small_states_outgrows_that_of_numbers(dtype):
+    """The largest norm at the largest exponent below zero is the edge of the lines."""
+    near, largest = plain(scales._near)(np.ones(1, dtype))
+    norm = 2.0 ** (near - largest)
+    inside, outside = ((factor * norm) ** 2 for factor in (1.0, 1.01))
+    assert plain(_in_range)(inside, np.ones(1, dtype))
+    assert not plain(_in_range)(outside, np.ones(1, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -66,7 +66,7 @@ class Activation:
         gamma, the largest s'(x); a spectral norm of W_rec below 1 / gamma makes gradients vanish.
     near_zero : tuple of float, or None
         Slopes (below zero, above zero) of the lines that s follows to working precision where
-        |x| < 2**-60; None where s(0) is not 0.
+        |x| < 2**-60 (float32: 2**-36); None where s(0) is not 0.
     far : tuple of float, or None
         The same for |x| > 2**40; None where s is bounded.
     """

@@ -24,8 +24,8 @@ def cache_sizes() -> dict[str, int]:
 
 
 @functools.cache
-def working_set() -> int:
-    """Bytes that a kernel may go through again and again: five sixths of the first cache.
+def cache_budget() -> int:
+    """Bytes that a kernel should go through again and again: five sixths of the first cache.
 
     Beyond them the steps of 16 to 64 units take up to half as long again (caches of 48 KiB).
     """

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgcore._typing import Array, Integers
-from vgcore.kernels.caches import working_set
+from vgcore.kernels.caches import cache_budget
 from vgcore.kernels.columns import _row_squares
 from vgcore.kernels.interleaved import (
     _lane_squares,
@@ -50,6 +50,10 @@ _VECTORS, _TRAJECTORIES = 16, 16
 # A matrix that all lanes share is gone through in narrow panels: beyond half of the second cache
 # (1 MiB where it was measured) its lines are fetched several times.
 _SHARED_BYTES = 2**19
+
+# A network with several entries in a vector needs as many vectors: their sums are in flight at
+# once, where rows have those of several networks. 16 units took 1.05 to 1.6 times as long without.
+_SUMS = 6
 
 # What is kept of the steps of networks side by side may take a thread; longer ones go one by one.
 KEPT_BYTES = 2**28
@@ -82,9 +86,10 @@ class Layout(NamedTuple):
     input_weights: Array  # W_in^T
     columns: Integers  # (L or 1, P or more): where the columns of a matrix of lanes lie in a row
     place: Integers  # (R, P or more): where the entries of each network lie
-    bias: Array  # (R P,), and so are the next two
+    bias: Array  # (R P,), and so are the next three
     drive: Array
     start: Array  # the drive at the scale of a state
+    small: Array  # 1 where the exponent is below zero
     inputs: Array  # those of all lanes
     one: Array  # (4, P): what one network has
     exponent: Integers  # (R,): of the state, or the gradient, now
@@ -113,13 +118,14 @@ def rows_side_by_side(
 ) -> tuple[int, int]:
     """Return how many draws, and how many trajectories of each, are carried side by side.
 
-    The matrices of all of them one way, and what a step goes through, stay in the first cache.
+    As many draws as leave their matrices, one way, and what a step goes through in the first cache;
+    at least one.
     """
     row = padded(n, dtype) * dtype.itemsize
     kept = n_steps * needs.kept * row
     K = evenly(n_trajectories, min(_TRAJECTORIES, max(1, KEPT_BYTES // kept)))
     draw = (needs.matrices * n + K * (needs.states + needs.vectors)) * row
-    D = min(_VECTORS * BYTES // (K * row), working_set() // draw, KEPT_BYTES // (K * kept))
+    D = min(_VECTORS * BYTES // (K * row), cache_budget() // draw, KEPT_BYTES // (K * kept))
     return max(1, D), K
 
 
@@ -129,8 +135,8 @@ def lanes_side_by_side(
     """Return how many networks share vectors, and how many draws they are; zeros for rows.
 
     They are trajectories of one draw, or one of each of as many draws, whose matrices stay in the
-    first cache. Lanes that are left over cost as much as others: a seventh of them loses what the
-    rest gains.
+    first cache; with what else a step goes through 25 units just fill 48 KiB, and gain by it. Lanes
+    that are left over cost as much as others: a seventh of them loses what the rest gains.
     """
     lanes = BYTES // dtype.itemsize
     row = n_steps * BYTES
@@ -144,8 +150,8 @@ def lanes_side_by_side(
     if padded(n, dtype) <= FEW * lanes:  # sums of wider matrices change their order
         for Q in entries(lanes):
             L, width = lanes // Q, -(-n // Q)
-            fits = n * width * BYTES <= working_set() and width * row <= KEPT_BYTES
-            if fits and fills(n_draws, L):
+            fits = n * width * BYTES <= cache_budget() and width * row <= KEPT_BYTES
+            if fits and fills(n_draws, L) and (Q == 1 or width >= _SUMS):
                 return L, L
     return 0, 0
 
@@ -165,7 +171,7 @@ def new_layout(R: int, D: int, lanes: bool, n: int, n_inputs: int, dtype: np.dty
         place = places(padded(max(n, n_inputs), dtype), R, width)
         columns = place if D > 1 else np.arange(place.shape[1])[None]
     forward, backward = aligned_zeros((2, *shape), dtype)
-    bias, drive, start = aligned_zeros((3, R * P), dtype)
+    bias, drive, start, small = aligned_zeros((4, R * P), dtype)
     return Layout(
         D=D,
         used=used,
@@ -178,6 +184,7 @@ def new_layout(R: int, D: int, lanes: bool, n: int, n_inputs: int, dtype: np.dty
         bias=bias,
         drive=drive,
         start=start,
+        small=small,
         inputs=aligned_zeros(padded(n_inputs, dtype) * R, dtype),
         one=aligned_zeros((4, P), dtype),
         exponent=np.zeros(R, np.int64),
@@ -310,6 +317,16 @@ def _put(M: Array, vector: Array, place: Integers, n: int, target: Array) -> Non
         line = target[place[0] : place[0] + n]
         for i in range(n):
             line[i] = vector[i]
+
+
+@helper()
+def _set_exponent(
+    exponents: Integers, small: Array, r: int, place: Integers, n: int, exponent: int
+) -> None:
+    """Note the exponent of a state of n units."""
+    exponents[r] = exponent
+    for i in range(n):
+        small[place[i]] = exponent < 0
 
 
 @helper()

@@ -28,16 +28,16 @@ from vgcore.kernels.layout import (
     _place_bias,
     _put,
     _set_drives,
+    _set_exponent,
     _take,
 )
 from vgcore.kernels.scales import (
     _activate_at,
-    _hide,
+    _activate_small,
     _homogeneous,
     _meet_drive,
     _rescale_state,
     _scaled_squares,
-    _straighten,
 )
 from vgcore.kernels.vectors import _in_range, _max_abs, aligned_zeros
 
@@ -46,11 +46,10 @@ class Leaky(NamedTuple):
     """Scratch for R networks with U entries and padding."""
 
     layout: Layout
-    state: Array  # (R P,): h, and the gradient of it; and so are the next four
+    state: Array  # (R P,): h, and the gradient of it; and so are the next three
     x: Array  # what s is taken of, and the gradient of it
     value: Array
     slope: Array
-    small: Array  # 1 where the exponent is negative
     keep: Array  # (T + 1, U or more): a s', of the step to burn_in + j at j
     squares: Array  # (3, T + 1, R), over 4**exponents: norms of gradients, those at s, and h
     exponents: Integers  # (3, T + 1, R)
@@ -60,14 +59,13 @@ class Leaky(NamedTuple):
 def new_leaky(layout: Layout, n_steps: int) -> Leaky:
     """Scratch for networks that lie so."""
     dtype, R = layout.bias.dtype, layout.exponent.size
-    state, x, value, slope, small = aligned_zeros((5, layout.bias.size), dtype)
+    state, x, value, slope = aligned_zeros((4, layout.bias.size), dtype)
     return Leaky(
         layout=layout,
         state=state,
         x=x,
         value=value,
         slope=slope,
-        small=small,
         keep=aligned_zeros((n_steps + 1, layout.used), dtype),
         squares=aligned_zeros((3, n_steps + 1, R), dtype),
         exponents=np.zeros((3, n_steps + 1, R), np.int64),
@@ -76,13 +74,16 @@ def new_leaky(layout: Layout, n_steps: int) -> Leaky:
 
 
 @helper()
-def _settle(network: Network, M: Array, nets: Leaky, squares: Array, exponents: Integers) -> bool:
+def _settle(
+    network: Network, M: Array, nets: Leaky, squares: Array, exponents: Integers
+) -> tuple[bool, bool]:
     """Measure the states, and bring each back into its range and to one scale with its drive.
 
-    M are packed matrices. Returns whether one has an exponent.
+    M are packed matrices. Returns whether one has an exponent, and whether one is so large that the
+    next step needs this too.
     """
     _apart()
-    layout, n, scaled = nets.layout, network.bias.shape[1], False
+    layout, n, scaled, large = nets.layout, network.bias.shape[1], False, False
     same = _homogeneous(network.near_zero, network.far)
     state, start, scratch = layout.one[0], layout.one[1], layout.one[2]
     for r in range(squares.size):
@@ -90,15 +91,16 @@ def _settle(network: Network, M: Array, nets: Leaky, squares: Array, exponents: 
         _take(M, nets.state, place, n, state)
         _take(M, layout.drive, place, n, start)
         squares[r], exponents[r] = _squares(state, exponent, scratch)
-        if exponents[r] != exponent or (exponent > 0 and not same):
+        # what is large and driven may come back to 2**0, and is looked at in each step anyway
+        if exponents[r] != exponent or (exponent > 0 and (not same or _max_abs(start) != 0.0)):
             exponent = _rescale_state(state, exponent, network.near_zero, network.far)
-        exponent = layout.exponent[r] = _meet_drive(state, exponent, start)
+        exponent = _meet_drive(state, exponent, start)
         scaled |= exponent != 0
+        large |= exponent > 0 and not same
         _put(M, state, place, n, nets.state)
         _put(M, start, place, n, layout.start)
-        for i in range(n):
-            nets.small[place[i]] = exponent < 0
-    return scaled
+        _set_exponent(layout.exponent, layout.small, r, place, n, exponent)
+    return scaled, large
 
 
 @helper()
@@ -142,8 +144,8 @@ def _leaky_forward(
     nets.exponents[2, 0] = 0
     padding = np.isnan(network.near_zero[0])  # where s(0) is not 0
     same = _homogeneous(network.near_zero, network.far)
-    driven = careful = scaled = large = False  # settle anyway; a state has an exponent; above zero
-    nets.small[:] = 0.0
+    careful = scaled = driven = False  # settle in any case; some state has an exponent
+    layout.small[:] = 0.0
     for r in range(R):
         careful |= layout.exponent[r] != 0
     for t in range(network.burn_in + n_steps):
@@ -156,21 +158,18 @@ def _leaky_forward(
             driven = bool(_max_abs(layout.drive) != 0.0)
         careful |= scaled and driven
         if careful or _multiply(state, W, panel, t % 2, layout.drive, x, squares):
-            scaled, large = _settle(network, W, nets, squares, exponents), False
+            scaled, careful = _settle(network, W, nets, squares, exponents)
             _multiply(state, W, panel, t % 2, layout.start, x, layout.ignored)
-            for r in range(R):
-                large |= layout.exponent[r] > 0 and not same
-            careful = large
-        shown = x
         if scaled and not same:
-            shown = layout.start
-            _hide(nets.small, x, shown)
-        _activate(network.activation, shown[:used], value[:used], slope[:used])
-        if scaled and not same:
-            _straighten(network.near_zero, nets.small, x, value, slope[:used])
+            _activate_small(
+                network.activation, network.near_zero, layout.small, x[:used], layout.start[:used],
+                value[:used], slope[:used],
+            )  # fmt: skip
+        else:
+            _activate(network.activation, x[:used], value[:used], slope[:used])
         if padding:
             _clear(n, layout, value)
-        if large:
+        if careful:
             _activate_large(network, W, nets)
         for i in range(used):
             state[i] = _fma(leak, value[i], rest * state[i])

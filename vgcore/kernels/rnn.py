@@ -30,19 +30,19 @@ from vgcore.kernels.layout import (
     _place_bias,
     _put,
     _set_drives,
+    _set_exponent,
     _take,
 )
 from vgcore.kernels.scales import (
     LN2,
     _activate_at,
-    _hide,
+    _activate_small,
     _homogeneous,
     _meet_drive,
     _rescale_state,
     _scaled_squares,
-    _straighten,
 )
-from vgcore.kernels.vectors import _in_range, _max_abs, _sum_squares, aligned_zeros
+from vgcore.kernels.vectors import _in_range, _max_abs, aligned_zeros
 
 
 class Nets(NamedTuple):
@@ -52,7 +52,6 @@ class Nets(NamedTuple):
     x: Array  # (R P,), and so are the next two
     y: Array
     value: Array
-    small: Array  # (R P,): 1 where the exponent is negative
     since: Integers  # (R,)
     slopes: Array  # (T, U)
     norms: Array  # (T + 1, R): square norms over 4**norm_exponents
@@ -65,13 +64,12 @@ class Nets(NamedTuple):
 def new_nets(layout: Layout, n_steps: int) -> Nets:
     """Scratch for networks that lie so."""
     dtype, size, R = layout.bias.dtype, layout.bias.size, layout.exponent.size
-    x, y, value, small = aligned_zeros((4, size), dtype)
+    x, y, value = aligned_zeros((3, size), dtype)
     return Nets(
         layout=layout,
         x=x,
         y=y,
         value=value,
-        small=small,
         since=np.zeros(R, np.int64),
         slopes=aligned_zeros((n_steps, layout.used), dtype),
         norms=aligned_zeros((n_steps + 1, R), dtype),
@@ -80,14 +78,6 @@ def new_nets(layout: Layout, n_steps: int) -> Nets:
         activity_exponents=np.zeros((n_steps + 2, R)),
         logs=np.zeros((2, CHUNK, R)),
     )
-
-
-@helper()
-def _set_exponent(nets: Nets, r: int, exponent: int, n: int) -> None:
-    """Note the exponent of a state."""
-    nets.layout.exponent[r] = exponent
-    for i in range(n):
-        nets.small[nets.layout.place[r, i]] = exponent < 0
 
 
 @helper()
@@ -107,20 +97,25 @@ def _settle(
     _norms(M, value, squares)
     for r in range(squares.size):
         exponent, place = layout.exponent[r], layout.place[r]
-        if _in_range(squares[r], x) and (same or exponent <= 0):
+        _take(M, layout.drive, place, n, scratch)
+        # what is large and driven may come back to 2**0, and is looked at in each step anyway
+        large = exponent > 0 and (not same or _max_abs(scratch) != 0.0)
+        if _in_range(squares[r], x) and not large:
             scaled |= exponent != 0
             continue
         _take(M, x, place, n, one)
         exponent = _rescale_state(one, exponent, near_zero, far)
-        _set_exponent(nets, r, exponent, n)
+        _set_exponent(layout.exponent, layout.small, r, place, n, exponent)
         _activate_at(
             *(network.activation, near_zero, far, one, exponent, n, scratch, one_value, one_slope)
         )
         _put(M, one_value, place, n, value)
         _put(M, one_slope, place, n, slope)
         scaled |= exponent != 0
-        again |= (exponent > 0 and not same) or not _in_range(_sum_squares(one_value), x)
-        squares[r], nets.activity_exponents[lag, r] = _scaled_squares(one_value, exponent)
+        squares[r], of_square = _scaled_squares(one_value, exponent)
+        nets.activity_exponents[lag, r] = of_square
+        # a product that would only say so may be left out
+        again |= (exponent > 0 and not same) or of_square != exponent or squares[r] == 0.0
     return again, scaled
 
 
@@ -131,12 +126,14 @@ def _meet_drives(n: int, M: Array, nets: Nets) -> bool:
     layout, moved = nets.layout, False
     state, drive = layout.one[0], layout.one[1]
     for r in range(layout.exponent.size):
-        _take(M, nets.value, layout.place[r], n, state)
-        _take(M, layout.drive, layout.place[r], n, drive)
-        _set_exponent(nets, r, _meet_drive(state, layout.exponent[r], drive), n)
-        _put(M, state, layout.place[r], n, nets.value)
-        _put(M, drive, layout.place[r], n, layout.start)
-        moved |= layout.exponent[r] != 0
+        place = layout.place[r]
+        _take(M, nets.value, place, n, state)
+        _take(M, layout.drive, place, n, drive)
+        exponent = _meet_drive(state, layout.exponent[r], drive)
+        _set_exponent(layout.exponent, layout.small, r, place, n, exponent)
+        _put(M, state, place, n, nets.value)
+        _put(M, drive, place, n, layout.start)
+        moved |= exponent != 0
     return moved
 
 
@@ -153,7 +150,7 @@ def _forward(network: Network, draw: int, trajectory: int, nets: Nets) -> None:
     burn_in, n_steps, W, panel = network.burn_in, nets.slopes.shape[0], layout.forward, layout.panel
     _place(W, network.initial_state, draw, trajectory, layout, x)
     layout.exponent[:] = 0
-    nets.small[:] = 0.0
+    layout.small[:] = 0.0
     nets.activity[n_steps] = 0.0
     nets.activity_exponents[:] = 0.0
     padding = np.isnan(network.near_zero[0])  # where s(0) is not 0
@@ -162,16 +159,16 @@ def _forward(network: Network, draw: int, trajectory: int, nets: Nets) -> None:
     for t in range(burn_in + n_steps):
         lag = min(burn_in + n_steps - 1 - t, n_steps + 1)
         slope, squares = nets.slopes[max(t - burn_in, 0)], nets.activity[lag]
-        shown = x
         if scaled:
             for r in range(R):
                 nets.activity_exponents[lag, r] = layout.exponent[r]
-            if not same:
-                _hide(nets.small, x, y)
-                shown = y
-        _activate(network.activation, shown[:used], value[:used], slope)
         if scaled and not same:
-            _straighten(network.near_zero, nets.small, x, value, slope)
+            _activate_small(
+                network.activation, network.near_zero, layout.small, x[:used], y[:used],
+                value[:used], slope,
+            )  # fmt: skip
+        else:
+            _activate(network.activation, x[:used], value[:used], slope)
         if padding:
             _clear(n, layout, value)
         if t == 0 or network.inputs.shape[2] > 1:

@@ -3,9 +3,10 @@
 Scaling by a power of two rounds nothing. The entries of one vector share the power: one that falls
 2**800 (float32: 2**100) below the largest is lost. Beyond certain powers an activation is piecewise
 linear to the last bit, and a state may keep an exponent of its own: below zero if it is that small,
-above zero if its largest entry is that large. An exponent below zero is so low that a state which
-has grown out of that range has left the range of numbers too, see `vectors._in_range`: a kernel
-need ask for nothing else. Where the lines are the same near zero and far from it no state leaves.
+above zero if its largest entry is that large, and for as long as it stays in the range of numbers.
+`_rescale_state` chooses an exponent below zero so low that a state which has grown out of that
+range has left the range of numbers too, see `vectors._in_range`: a kernel need ask for nothing
+else. In leaky nets that holds for the state h, and W h may be as much larger as W is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vgcore._typing import Array
 from vgcore.kernels.activate import _activate
 from vgcore.kernels.jit import _apart, helper, kernel
 from vgcore.kernels.vectors import (
+    _BOUNDS,
     _exponent,
     _in_range,
     _max_abs,
@@ -28,11 +30,13 @@ from vgcore.kernels.vectors import (
 LN2 = np.log(2.0)
 
 # Beyond 2**40 every unbounded activation is piecewise linear, to float64 precision; below 2**-60
-# (float32: 2**-36) every one with s(0) = 0 is. An exponent below zero is at most the other number:
-# there a norm of 2**-60 is the largest that a vector may have.
-_FAR = 40
-_NEAR_32, _LEAST_32 = -36, -36 - 40
-_NEAR_64, _LEAST_64 = -60, -60 - 200
+# (float32: 2**-36) every one with s(0) = 0 is.
+_FAR, _NEAR_32, _NEAR_64 = 40, -36, -60
+
+# The largest exponents below zero: there the largest norm that a vector may have is of that size.
+_SMALL_32, _SMALL_64 = (
+    near - int(np.log2(_BOUNDS[size][1])) // 2 for near, size in ((_NEAR_32, 4), (_NEAR_64, 8))
+)
 
 # A state that comes back from there is to stay for a while.
 _MARGIN = 8
@@ -77,8 +81,8 @@ def _scaled_squares(x: Array, exponent: int) -> tuple[float, int]:
 def _near(x: Array) -> tuple[int, int]:
     """Below which power of two states in the dtype of x are small, and their largest exponent."""
     if x.itemsize == 4:
-        return _NEAR_32, _LEAST_32
-    return _NEAR_64, _LEAST_64
+        return _NEAR_32, _SMALL_32
+    return _NEAR_64, _SMALL_64
 
 
 @helper(forceinline=True)
@@ -96,8 +100,6 @@ def _rescale_state(x: Array, exponent: int, near_zero: Array, far: Array) -> int
     """
     _apart()
     largest, (near, most) = _max_abs(x), _near(x)
-    if exponent == 0 and 2.0**near <= largest <= 2.0**_FAR:
-        return 0
     if largest == 0.0 or largest == np.inf:
         return exponent
     total = exponent + _exponent(largest)
@@ -137,21 +139,26 @@ def _activate_far(
 
 
 @helper(forceinline=True)
-def _hide(small: Array, x: Array, shown: Array) -> None:
-    """Set shown to x, and to 0 where an entry of `small` is 1.
+def _activate_small(
+    activation: int,
+    near_zero: Array,
+    small: Array,
+    x: Array,
+    shown: Array,
+    value: Array,
+    slope: Array,
+) -> None:
+    """Activation of states of which some have an exponent below zero: 1 in their entries of small.
 
-    What a small state has there is no argument of its activation: it may be so large that slopes
-    are subnormal numbers, with which a step takes twice as long.
+    There it is two lines. What such a state has in x is no argument of the activation, which is
+    shown zeros: its slopes might be subnormal numbers there, and take twice as long. `shown` is
+    scratch.
     """
     for j in range(x.size):
         shown[j] = 0.0 if small[j] > 0.0 else x[j]
-
-
-@helper(forceinline=True)
-def _straighten(near_zero: Array, small: Array, x: Array, value: Array, slope: Array) -> None:
-    """Activate the states whose entries of `small` are 1: the activation is two lines."""
+    _activate(activation, shown, value, slope)
     below, above = x.dtype.type(near_zero[0]), x.dtype.type(near_zero[1])
-    for j in range(slope.size):
+    for j in range(x.size):
         line = above if x[j] > 0.0 else below
         slope[j] = line if small[j] > 0.0 else slope[j]
         value[j] = line * x[j] if small[j] > 0.0 else value[j]
