@@ -11,6 +11,8 @@ import subprocess
 import sys
 import textwrap
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -521,3 +523,14 @@ def test_kernels_chosen_for_openblas_by_hand_are_told(monkeypatch):
     assert blas_warning(software()) is None
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     assert "OPENBLAS_CORETYPE=Haswell is set" in (blas_warning(software()) or "")
+
+
+@hypothesis.given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9), st.floats(0.1, 20.0))
+def test_numbers_beside_points_keep_apart_in_order(heights, gap):
+    heights = np.array(heights)
+    moved = figures.apart(heights, gap)
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(moved[order]) >= gap * (1 - 1e-9) - 1e-9).all()
+    assert moved.mean() == pytest.approx(heights.mean(), abs=1e-9)
+    wide = np.arange(9.0) * 3
+    np.testing.assert_allclose(figures.apart(wide, 2.0), wide)

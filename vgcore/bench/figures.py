@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from vgcore._typing import Array
 from vgcore.bench import timing
 from vgcore.bench.limits import Limits
 from vgcore.bench.operations import OURS
@@ -122,6 +124,28 @@ def plot_ratio(
     return ax
 
 
+def _places(rows: Sequence[Row]) -> Array:
+    """Operations a byte, and GFLOP/s, of rows that have a limit."""
+    flops = np.array([row.flops for row in rows], np.float64)
+    return np.column_stack([[row.intensity for row in rows], flops / 1e9])
+
+
+def apart(heights: Array, gap: float) -> Array:
+    """Return heights `gap` apart or more, in the same order and on average where they were.
+
+    Examples
+    --------
+    >>> apart(np.array([1.0, 1.0]), 2.0)
+    array([0., 2.])
+    """
+    order = np.argsort(heights, kind="stable")
+    steps = gap * np.arange(len(heights))
+    moved = np.empty_like(heights)
+    moved[order] = np.maximum.accumulate(heights[order] - steps) + steps
+    found: Array = moved - (moved - heights).mean()
+    return found
+
+
 def plot_roofline(
     groups: Mapping[str, Sequence[Row]],
     limits: Limits,
@@ -152,25 +176,35 @@ def plot_roofline(
         "multiply-adds", (x[-1], peak / 1e9), xytext=(0, 4), textcoords="offset points",
         fontsize=8, ha="right",
     )  # fmt: skip
-    met: list[float] = []
     for name, some in groups.items():
         colour, marker = styles[name].colour, styles[name].marker
-        xs = np.array([row.intensity for row in some])
-        ys = np.array([row.flops for row in some], dtype=np.float64) / 1e9
+        xs, ys = _places(some).T
         ax.plot(xs, ys, linestyle="none", marker=marker, color=colour, markersize=6, label=name)
-        for row, at, y in zip(some, xs, ys, strict=True):
-            # where operations load alike, the next one's numbers go to the right of the last one's
-            others = sum(np.allclose(at, x, rtol=0.05) for x in met)
-            ax.annotate(
-                f"{row.case.n_hidden}", (at, y), xytext=(6 + 16 * others, -3),
-                textcoords="offset points", fontsize=7.5, color=colour,
-            )  # fmt: skip
-        met.append(xs[0])
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlim(low, high)
     _plain(ax.xaxis)
     _plain(ax.yaxis)
+    taken: list[tuple[float, int, float]] = []  # by names: place, column beside it, height
+    for name, some in groups.items():
+        places = _places(some)
+        for x in dict.fromkeys(places[:, 0]):
+            here = places[:, 0] == x
+            heights = ax.transData.transform(places[here])[:, 1] * 72 / ax.figure.dpi
+            names = apart(heights, 8.0)
+            near = [
+                other
+                for place, other, height in taken
+                if np.isclose(x, place, rtol=0.3) and abs(names - height).min() < 8.0
+            ]
+            column = min(set(range(len(near) + 1)) - set(near))
+            taken += [(x, column, height) for height in names]
+            rows = itertools.compress(some, here)
+            for row, place, lift in zip(rows, places[here], names - heights, strict=True):
+                ax.annotate(
+                    f"{row.case.n_hidden}", place, xytext=(6 + 18 * column, -3 + lift),
+                    textcoords="offset points", fontsize=7.5, color=styles[name].colour,
+                )  # fmt: skip
     ax.set_title(dtype)
     ax.set_xlabel("operations a byte loaded")
     ax.set_ylabel("GFLOP/s")
