@@ -26,7 +26,7 @@ from vgcore.selftest.functions import REFERENCE
 from vgcore.selftest.table import Finding, check, identity, law
 
 _STEPS, _BURN_IN, _INPUTS = 8, 2, 2
-_DRAWS = 4  # small cells share vectors from two draws on
+_DRAWS = 8  # as many as share a vector in float64
 _DELTA = 1e-5  # of central differences: their error is about its square
 
 
@@ -507,24 +507,24 @@ _LINES = {"linear": (1.0, 1.0), "relu": (1.0, 1.0), "leaky_relu": (0.01, 0.01), 
 def _extreme(rng: np.random.Generator, n: int, activation: str, gain: float) -> Finding:
     """States and gradients far beyond the range of floats, in closed form on g I.
 
-    Five draws, since those of few units have a kernel of their own, which one alone has not. A
-    leaky unit with leak 1 is a vanilla one.
+    As many draws as share vectors where they have few units. A leaky unit with leak 1 is a vanilla
+    one.
     """
-    T, start = 60, np.abs(rng.standard_normal((5, 1, n)))
+    T, start = 60, np.abs(rng.standard_normal((_DRAWS, 1, n)))
     slope = _LINES[activation][gain > 1.0]
     if activation == "leaky_relu":
         start = -start
     size = 1.0
     if activation == "gelu":  # which is no line in between
         size = 1e200 if gain > 1.0 else 1e-200
-    W = np.tile(gain * np.eye(n), (5, 1, 1))
+    W = np.tile(gain * np.eye(n), (_DRAWS, 1, 1))
     cells = [RNN(W, activation=activation), LeakyRNN(W, activation="linear")]
     found = [
         gradient_profile(cell, T, initial_state=size * start, rng=rng)
         for cell in cells[: 2 if activation == "linear" else 1]
     ]
     factor = np.log(gain * slope)
-    lags = np.tile(np.arange(1, T + 1) * factor, (5, 1))
+    lags = np.tile(np.arange(1, T + 1) * factor, (_DRAWS, 1))
     terms = (T - 1) * factor + np.log(size) + np.log(slope * np.linalg.norm(start, axis=2))
     return identity(
         [(one.log_norm[:, 0, 1:], one.log_contribution[:, 0, :-1]) for one in found],

@@ -195,8 +195,8 @@ def measure(
 def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Callable[[], object]]:
     """Small calls that between them compile all that measuring these conditions takes.
 
-    For `vgcore.warm.rehearse`, which may make neighbours at once: gradients of each cell, the
-    spectral radius, remedies, which use both, and what is left of the laws of the weights.
+    For `vgcore.warm.rehearse`, which may make neighbours at once: the spectral radius, gradients of
+    each cell, remedies, which use both, and what is left of the laws of the weights.
     """
     cells: dict[object, Condition] = {}
     laws: dict[object, Condition] = {}
@@ -218,8 +218,8 @@ def rehearsals(conditions: Iterable[Condition], settings: Measure) -> list[Calla
             remedies.setdefault((*kind, does), small)
     networks = [functools.partial(Numbers(0).network, c, range(1)) for c in laws.values()]
     return [
+        *networks[:1],  # with the spectral radius: both processes need it for the others
         *(functools.partial(_rehearse, c, settings) for c in cells.values()),
-        *networks[:1],  # with the spectral radius
         *(functools.partial(_rehearse, c, settings) for c in remedies.values()),
         *networks[1:],
     ]
