@@ -10,10 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from llvmlite import ir
+from llvmlite.binding import parse_assembly
 from numba import config, njit, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_ENVIRONMENT = "_ZN08NumbaEnv"
 
 
 def kernel(**options: Any) -> Callable[[_F], _F]:
@@ -34,13 +38,43 @@ def kernel(**options: Any) -> Callable[[_F], _F]:
     return decorate
 
 
+class _Part(JITCodeLibrary):
+    """The code of a helper, which its callers take in, optimise and compile as their own.
+
+    Numba would optimise and compile that of the helper too, and again in each helper that calls it:
+    a quarter of the time that kernels take to compile.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        """Leave only what Numba looks for in machine code: the variables for environments."""
+        self._finalized = True
+        code: Any = self._get_module_for_linking()  # type: ignore[no-untyped-call]
+        names = [str(one) for one in code.global_variables if one.name.startswith(_ENVIRONMENT)]
+        self._final_module = parse_assembly("\n".join(names))
+        super()._finalize_final_module()  # type: ignore[no-untyped-call]
+
+
+class _PartCompiler(Compiler):
+    """Numba's compiler, with a part for what it writes."""
+
+    def define_pipelines(self) -> Any:
+        state: Any = self.state
+        name = state.func_id.func_qualname
+        state.library = _Part(state.targetctx.codegen(), name)  # type: ignore[no-untyped-call]
+        state.library.enable_object_caching()
+        return super().define_pipelines()  # type: ignore[no-untyped-call]
+
+
 def helper(**options: Any) -> Callable[[_F], _F]:
     """Decorate what jitted functions alone call: there is no way in from Python.
 
     What takes Python's arguments is an eighth of all there is to compile. If Python calls a helper
     all the same, the process ends: make that function a `kernel`.
     """
-    return kernel(no_cpython_wrapper=True, **options)
+    return kernel(no_cpython_wrapper=True, pipeline_class=_PartCompiler, **options)
 
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
