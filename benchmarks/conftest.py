@@ -52,11 +52,10 @@ def time_operation(benchmark, machine_limits):
             return
         seconds = benchmark.stats.stats.median
         benchmark.extra_info["draws_per_second"] = case.n_draws / seconds
-        if operation.flop is not None:
-            bound = machine_limits.bound(
-                case.dtype, operation.working_set(case), operation.intensity(case)
-            )
-            rate = operation.flop(case) / seconds
+        if operation.counts is not None:
+            counts = operation.counts(case)
+            bound = machine_limits.bound(case.dtype, counts.flop, counts.loads)
+            rate = counts.flop / seconds
             benchmark.extra_info.update(
                 gflops=rate / 1e9,
                 limit=bound.name,

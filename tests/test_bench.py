@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from vgcore.bench import child, compare, figures, limits, record, suite, targets, text, timing
-from vgcore.bench.limits import Bound, Limits
+from vgcore.bench.limits import Bound, Limits, Load
 from vgcore.bench.machine import blas_warning, machine, software
 from vgcore.bench.operations import OPERATIONS, OURS, SIZES, Case, find, not_installed, table
 from vgcore.bench.page import write_page
@@ -37,6 +37,7 @@ def made_limits(**changes):
         bytes_loaded=(2**14, 2**15, 2**20, 2**27),
         bandwidth=(190e9, 200e9, 80e9, 10e9),
         caches={"L1": 2**15, "L2": 2**20},
+        tanh={"float32": 4e9, "float64": 2e9},
     )
     return dataclasses.replace(found, **changes)
 
@@ -56,6 +57,7 @@ def made_run(ours=1.0, peer=4.0, seed=0, rounds=7, sizes=(16, 32), operation="gr
             flop=1e10,
             intensity=0.25,
             bound=Bound(2e10, "L1 loads"),
+            tanh_seconds=0.2,
         )
         for n in sizes
     ]
@@ -85,20 +87,26 @@ def test_the_table_is_well_formed():
             for case in cases:
                 assert case.dtype in ("float32", "float64")
                 assert min(case.n_hidden, case.n_draws, case.n_trajectories) >= 1
-        counts = {operation.flop is None, operation.loaded is None, operation.working_set is None}
-        assert len(counts) == 1
         if operation.peers and operation.tolerance:
             assert set(operation.tolerance) == {case.dtype for case in operation.cases["full"]}
 
 
 def test_counts_are_those_of_a_profile_by_hand():
     case, operation = Case(10, 3, 7, 2, "float32"), find("gradient_profile")
-    assert operation.flop(case) == 3 * 2 * 7 * 2 * (2 * 10**2)  # draws, rows, steps, two passes
-    assert operation.loaded(case) == 3 * 7 * 2 * 10**2 * 4  # a matrix serves both rows
-    assert operation.intensity(case) == 1.0
+    counts = operation.counts(case)
+    assert counts.flop == 3 * 2 * 7 * 2 * (2 * 10**2)  # draws, rows, steps, two passes
+    assert counts.loads == ((3 * 7 * 2 * 10**2 * 4, 10**2 * 4),)  # a matrix serves both rows
+    assert counts.intensity == 1.0
+    assert counts.tanh == 3 * 2 * 7 * 10  # on the way there
 
 
-def test_every_peer_of_the_issue_is_named():
+def test_matrices_of_layers_come_from_where_all_draws_lie_and_then_from_where_one_does():
+    counts = find("deep_profile").counts(Case(10, 3, 7))
+    draw = 7 * 10**2 * 8
+    assert counts.loads == ((3 * draw, 3 * draw), (3 * draw, draw))
+
+
+def test_every_library_has_its_peer():
     libraries = {name.partition("_")[0] for name in find("gradient_profile").peers}
     assert libraries == {"numpy", "torch", "jax"}
 
@@ -128,16 +136,19 @@ def test_a_larger_working_set_lifts_what_a_smaller_one_measured():
 
 
 @pytest.mark.parametrize(
-    ("working_set", "intensity", "expected"),
+    ("flop", "loads", "expected"),
     [
-        (2**12, 0.25, Bound(50e9, "L1 loads")),
-        (2**18, 0.25, Bound(20e9, "L2 loads")),
-        (2**25, 0.25, Bound(2.5e9, "memory loads")),
-        (2**12, 8.0, Bound(100e9, "multiply-adds")),
+        (0.25, [Load(1.0, 2**12)], Bound(50e9, "L1 loads")),
+        (0.25, [Load(1.0, 2**18)], Bound(20e9, "L2 loads")),
+        (0.25, [Load(1.0, 2**25)], Bound(2.5e9, "memory loads")),
+        (8.0, [Load(1.0, 2**12)], Bound(100e9, "multiply-adds")),
+        (9.0, [Load(8.0, 2**12), Load(1.0, 2**25)], Bound(9e10 / 1.4, "memory loads")),
     ],
 )
-def test_the_least_limit_binds(working_set, intensity, expected):
-    assert made_limits().bound("float64", working_set, intensity) == expected
+def test_the_least_limit_binds(flop, loads, expected):
+    found = made_limits().bound("float64", flop, loads)
+    assert found.name == expected.name
+    assert found.flops == pytest.approx(expected.flops)
 
 
 @pytest.mark.jit_off

@@ -1,11 +1,11 @@
-"""What this machine can do at most, measured: multiply-adds, matrix products, loads."""
+"""What this machine can do at most, measured: multiply-adds, matrix products, loads, and tanh."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from vgcore._typing import Array
 from vgcore.bench.timing import seconds, settle
 from vgcore.environment import thread_count
-from vgcore.kernels.bandwidth import CHAINS, _spin_passes, _sweep_passes
+from vgcore.kernels.bandwidth import CHAINS, _spin_passes, _sweep_passes, _tanh_passes
 from vgcore.kernels.caches import cache_sizes
 from vgcore.kernels.vectors import BYTES, aligned_zeros
 from vgcore.parallel import over_draws
@@ -21,6 +21,13 @@ from vgcore.parallel import over_draws
 DTYPES = ("float32", "float64")
 WORKING_SETS = tuple(2**power for power in range(12, 28))  # 4 KiB to 128 MiB
 _SHORT = WORKING_SETS[1]  # for arithmetic alone: long against the start of a pass
+
+
+class Load(NamedTuple):
+    """Bytes that an operation loads, and how many a thread goes over again and again."""
+
+    bytes: float
+    working_set: float
 
 
 class Bound(NamedTuple):
@@ -47,6 +54,9 @@ class Limits:
         Bytes loaded (and multiplied and added) a second by all threads, for each working set.
     caches : dict of str to int
         Bytes of the data caches of one core, where the system tells them.
+    tanh : dict of str to float
+        Units a second whose tanh and slope vgcore's own function takes, from the first cache, by
+        dtype. Empty in files of versions that did not measure it.
     """
 
     n_threads: int
@@ -55,6 +65,7 @@ class Limits:
     bytes_loaded: tuple[int, ...]
     bandwidth: tuple[float, ...]
     caches: dict[str, int]
+    tanh: dict[str, float] = field(default_factory=dict)
 
     def bandwidth_of(self, working_set: float) -> float:
         """Bytes a second from a working set: that of the next larger one measured.
@@ -65,23 +76,24 @@ class Limits:
         place = int(np.searchsorted(self.bytes_loaded, working_set))
         return float(falling[min(place, len(falling) - 1)])
 
-    def bound(self, dtype: str, working_set: float, intensity: float) -> Bound:
-        """Most operations a second at some operations a byte loaded from a working set.
+    def bound(self, dtype: str, flop: float, loads: Sequence[Load]) -> Bound:
+        """Most operations a second of work with these loads, and what binds it.
 
         Parameters
         ----------
         dtype : str
             "float32" or "float64".
-        working_set : float
-            Bytes that one thread goes over again and again.
-        intensity : float
-            Floating-point operations for each byte loaded.
+        flop : float
+            Floating-point operations.
+        loads : sequence of Load
+            One after the other; the one that takes longest names the limit.
         """
-        arithmetic = self.multiply_add[dtype]
-        loads = self.bandwidth_of(working_set) * intensity
-        if loads < arithmetic:
-            return Bound(loads, f"{self.level(working_set)} loads")
-        return Bound(arithmetic, "multiply-adds")
+        arithmetic = flop / self.multiply_add[dtype]
+        seconds = [load.bytes / self.bandwidth_of(load.working_set) for load in loads]
+        if sum(seconds) < arithmetic:
+            return Bound(flop / arithmetic, "multiply-adds")
+        slowest = loads[int(np.argmax(seconds))]
+        return Bound(flop / sum(seconds), f"{self.level(slowest.working_set)} loads")
 
     def level(self, working_set: float) -> str:
         """Name of the memory that holds a working set."""
@@ -103,7 +115,12 @@ def measure(n_threads: int | None = None, rounds: int = 5, length: float = 5e-3)
         _best(_sweep_passes, size, "float64", n_threads, rounds, length) for size in WORKING_SETS
     ]
     gemm = {dtype: _gemm(dtype, rounds) for dtype in DTYPES} if n_threads == thread_count() else {}
-    return Limits(n_threads, spin, gemm, WORKING_SETS, tuple(loads), cache_sizes())
+    tanh = {
+        dtype: _best(_tanh_passes, _SHORT, dtype, n_threads, rounds, length)
+        / (3 * np.dtype(dtype).itemsize)
+        for dtype in DTYPES
+    }
+    return Limits(n_threads, spin, gemm, WORKING_SETS, tuple(loads), cache_sizes(), tanh)
 
 
 def _best(

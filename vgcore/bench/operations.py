@@ -14,6 +14,7 @@ import numpy as np
 
 import vgcore as vg
 from vgcore.bench import peers
+from vgcore.bench.limits import Load
 from vgcore.bench.peers import with_one_thread
 from vgcore.streams import Purpose, Streams
 
@@ -60,7 +61,27 @@ class Problem(NamedTuple):
     constants: tuple[Any, ...]
 
 
-Count = Callable[[Case], float]
+class Counts(NamedTuple):
+    """What an operation amounts to.
+
+    Attributes
+    ----------
+    flop : float
+        Floating-point operations of the whole call, matrix products alone.
+    loads : tuple of Load
+        Of matrices, what they take at least.
+    tanh : float
+        Units whose activations are taken; a gate is one.
+    """
+
+    flop: float
+    loads: tuple[Load, ...]
+    tanh: float
+
+    @property
+    def intensity(self) -> float:
+        """Floating-point operations for each byte loaded."""
+        return self.flop / sum(load.bytes for load in self.loads)
 
 
 @dataclass(frozen=True)
@@ -76,10 +97,8 @@ class Operation:
         `vgcore.bench.peers` by name; empty where nobody else does the same work at once.
     cases : mapping of str to tuple of Case
         By size of the run: "smoke", "minute" and "full".
-    flop, loaded, working_set : callable or None
-        Of a case: floating-point operations of the whole call (matrix products alone), bytes of
-        matrices that they load at least, and bytes of the matrix gone over again and again. None
-        where the work depends on the numbers.
+    counts : callable or None
+        Case to `Counts`; None where the work depends on the numbers.
     tolerance : mapping of str to float
         By dtype, absolute and relative, within which the peers agree. Empty: the numbers are
         random, and only their mean square can agree.
@@ -89,9 +108,7 @@ class Operation:
     make: Callable[[Case], Problem]
     peers: Mapping[str, Callable[..., Any]]
     cases: Mapping[str, tuple[Case, ...]]
-    flop: Count | None = None
-    loaded: Count | None = None
-    working_set: Count | None = None
+    counts: Callable[[Case], Counts] | None = None
     tolerance: Mapping[str, float] = field(default_factory=dict)
 
     def implementations(self) -> list[str]:
@@ -111,12 +128,6 @@ class Operation:
             return lambda: self.peers[name](*arguments)
 
         return {name: call(name) for name in names}
-
-    def intensity(self, case: Case) -> float:
-        """Floating-point operations for each byte loaded; nan where they are not known."""
-        if self.flop is None or self.loaded is None:
-            return float("nan")
-        return self.flop(case) / self.loaded(case)
 
 
 # --- problems: the same numbers for every implementation ------------------------------------
@@ -336,8 +347,43 @@ _STEPWISE = {
 _ALONE = {"smoke": _SMALL[:1], "minute": (Case(64, 16, 50),), "full": (Case(64, 50, 100),)}
 
 
-def _gated(kind: str, gates: int) -> Operation:
-    """The profile of a cell whose matrix has so many gates."""
+def _passes(case: Case, gates: int = 1, activations: int = 1) -> Counts:
+    """There and back through time with a matrix of so many gates, which all trajectories share."""
+    flop = 2 * gates * case.n_hidden**2 * _vectors(case)
+    size = gates * _matrix(case)
+    load = Load(size * _vectors(case) / case.n_trajectories, size)
+    return Counts(flop, (load,), activations * case.n_hidden * _sequence_steps(case))
+
+
+def _layers(case: Case) -> Counts:
+    """There and back through layers: every matrix comes from where all draws lie, then again."""
+    one = _passes(case)
+    draw = _matrix(case) * case.n_steps
+    there, back = (Load(draw * case.n_draws, n * draw) for n in (case.n_draws, 1))
+    return one._replace(loads=(there, back))
+
+
+def _frames(case: Case) -> Counts:
+    """Steps of a frame of N vectors: its product with a matrix, 2 N^3.
+
+    For exponents too: N^3 to eliminate (columns used up stay, as zeros), and N^3 for the product
+    with the triangular frame.
+    """
+    steps = _sequence_steps(case)
+    load = Load(2 * _matrix(case) * steps, 2 * _matrix(case))
+    return Counts(2 * case.n_hidden**3 * steps, (load,), case.n_hidden * steps)
+
+
+def _batches(case: Case) -> Counts:
+    """Updates by batches: there, back, and the sum of outer products; then a test, there alone."""
+    passes, steps = 3 * UPDATES + 1, _sequence_steps(case)
+    load = Load(_matrix(case) * case.n_steps * case.n_draws * passes, 2 * _matrix(case))
+    flop = 2 * case.n_hidden**2 * steps * passes
+    return Counts(flop, (load,), case.n_hidden * steps * (UPDATES + 1))
+
+
+def _gated(kind: str, gates: int, activations: int) -> Operation:
+    """The profile of a cell whose matrix has so many gates, and a step so many activations."""
     name = kind.lower()
     return Operation(
         f"{name}_profile",
@@ -360,9 +406,7 @@ def _gated(kind: str, gates: int) -> Operation:
                 ),
             }
         ),
-        flop=lambda case: 2 * gates * case.n_hidden**2 * _vectors(case),
-        loaded=lambda case: gates * _matrix(case) * _vectors(case),
-        working_set=lambda case: gates * _matrix(case),
+        counts=lambda case: _passes(case, gates, activations),
         tolerance={"float32": 1e-3, "float64": 1e-9},
     )
 
@@ -396,14 +440,12 @@ OPERATIONS = (
                 ),
             }
         ),
-        flop=lambda case: 2 * case.n_hidden**2 * _vectors(case),
-        loaded=lambda case: _matrix(case) * _vectors(case) / case.n_trajectories,
-        working_set=_matrix,
+        counts=_passes,
         tolerance={"float32": 1e-3, "float64": 1e-9},
     ),
-    _gated("LSTM", 4),
-    _gated("GRU", 3),
-    _gated("leaky", 1),
+    _gated("LSTM", 4, 5),
+    _gated("GRU", 3, 3),
+    _gated("leaky", 1, 1),
     Operation(
         "deep_profile",
         _deep_profile,
@@ -424,10 +466,7 @@ OPERATIONS = (
                 ),
             }
         ),
-        # every matrix is met once each way
-        flop=lambda case: 2 * case.n_hidden**2 * _vectors(case),
-        loaded=lambda case: _matrix(case) * _vectors(case) / case.n_trajectories,
-        working_set=lambda case: _matrix(case) * case.n_steps,
+        counts=_layers,
         tolerance={"float32": 1e-3, "float64": 1e-9},
     ),
     Operation(
@@ -439,10 +478,7 @@ OPERATIONS = (
             "jax_vmap": peers.jax_lyapunov,
         },
         _STEPWISE,
-        # N^3 to eliminate (columns used up stay, as zeros), N^3 to multiply the triangular frame
-        flop=lambda case: 2.0 * case.n_hidden**3 * case.n_steps * case.n_draws,
-        loaded=lambda case: 2 * _matrix(case) * case.n_steps * case.n_draws,
-        working_set=lambda case: 2 * _matrix(case),
+        counts=_frames,
         tolerance={"float64": 1e-9},
     ),
     Operation(
@@ -450,9 +486,7 @@ OPERATIONS = (
         _jacobian_product,
         {**with_one_thread(peers.numpy_jacobian), "torch": peers.torch_jacobian},
         _STEPWISE,
-        flop=lambda case: 2 * case.n_hidden**3 * case.n_steps * case.n_draws,
-        loaded=lambda case: 2 * _matrix(case) * case.n_steps * case.n_draws,
-        working_set=lambda case: 2 * _matrix(case),
+        counts=_frames,
         tolerance={"float64": 1e-9},
     ),
     Operation("log_singular_values", _log_singular_values, {}, _ALONE),
@@ -507,10 +541,7 @@ OPERATIONS = (
                 for n in (20, 50, 100)
             ),
         },
-        # there, back, and the sum of outer products; one batch more is a test, the way there alone
-        flop=lambda case: 2 * case.n_hidden**2 * _sequence_steps(case) * (3 * UPDATES + 1),
-        loaded=lambda case: _matrix(case) * case.n_steps * case.n_draws * (3 * UPDATES + 1),
-        working_set=lambda case: 2 * _matrix(case),
+        counts=_batches,
         tolerance={"float32": 1e-3, "float64": 1e-9},
     ),
 )

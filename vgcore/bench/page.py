@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from vgcore import figures as drawing
 from vgcore import report
 from vgcore.bench import figures, targets, text, timing
 from vgcore.bench.compare import STORED_NOISE
-from vgcore.bench.limits import DTYPES
+from vgcore.bench.limits import DTYPES, Load
 from vgcore.bench.operations import SIZES
 from vgcore.bench.record import Run
 from vgcore.report import Drawing
@@ -63,7 +64,7 @@ def _bandwidth(run: Run) -> Table:
             f"{size // 1024:,} KiB",
             run.limits.level(size),
             f"{rate / 1e9:.0f}",
-            *(f"{run.limits.bound(d, size, 2 / _itemsize(d)).flops / 1e9:.0f}" for d in DTYPES),
+            *(f"{_most(run, d, size) / 1e9:.0f}" for d in DTYPES),
         )
         for size, rate in zip(run.limits.bytes_loaded, run.limits.bandwidth, strict=True)
     ]
@@ -76,8 +77,9 @@ def _bandwidth(run: Run) -> Table:
     return head, lines
 
 
-def _itemsize(dtype: str) -> int:
-    return 4 if dtype == "float32" else 8
+def _most(run: Run, dtype: str, size: int) -> float:
+    """Operations a second of a matrix and a vector from a working set."""
+    return run.limits.bound(dtype, 2 / np.dtype(dtype).itemsize, [Load(1.0, size)]).flops
 
 
 def _extra_tables(run: Run) -> list[tuple[str, str, Table]]:
@@ -242,8 +244,10 @@ def methods(run: Run) -> list[str]:
         "Limits are best readings: multiply-adds from a loop without loads; loads from a loop that "
         "goes over a working set and feeds each vector to one multiply-add; both on all threads. "
         "The limit of an operation is the lesser of the multiply-adds and of what the loads of its "
-        "matrices allow from the cache that they fit into. Operations counted are those of matrix "
-        "products alone.",
+        "matrices allow from the cache that they fit into; those of deep networks come from memory "
+        "on the way there. Operations counted are those of matrix products alone. tanh is timed by "
+        'itself, from the first cache; "with tanh" adds what all activations take at that speed '
+        "to what the products take at their limit, since both need the same arithmetic units.",
         "A later run can be compared with this one (vgcore bench --compare run.json): both are "
         "divided by a fixed piece of arithmetic timed in every round, and a change counts when its "
         f"interval lies beyond {100 * STORED_NOISE:.0f} % either way.",

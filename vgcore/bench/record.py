@@ -39,6 +39,8 @@ class Row:
         Operations for each byte of a matrix loaded.
     bound : Bound or None
         The limit of the machine for it.
+    tanh_seconds : float or None
+        What its activations take by themselves; files of older versions do not tell.
     """
 
     operation: str
@@ -47,6 +49,7 @@ class Row:
     flop: float | None = None
     intensity: float | None = None
     bound: Bound | None = None
+    tanh_seconds: float | None = None
 
     @property
     def key(self) -> str:
@@ -88,6 +91,13 @@ class Row:
         if self.flops is None or self.bound is None:
             return None
         return self.flops / self.bound.flops
+
+    @property
+    def fraction_with_tanh(self) -> float | None:
+        """The same where activations, which the arithmetic units take too, are counted."""
+        if self.fraction is None or self.tanh_seconds is None:
+            return None
+        return self.fraction + self.tanh_seconds / self.ours.value
 
     @property
     def draws_per_second(self) -> float:
@@ -165,6 +175,7 @@ class Run:
                 if name == OURS and row.bound is not None:
                     line |= {"limit": row.bound.name, "limit_gflops": row.bound.flops / 1e9}
                     line["fraction_of_limit"] = row.fraction
+                    line["fraction_with_tanh"] = row.fraction_with_tanh
                 lines.append(line)
         return pd.DataFrame(lines)
 
@@ -201,6 +212,7 @@ def load(path: Path) -> Run:
                 row["flop"],
                 row["intensity"],
                 row["bound"] and Bound(**row["bound"]),
+                row.get("tanh_seconds"),
             )
             for row in stored["rows"]
         ]

@@ -80,11 +80,12 @@ def measure_row(operation: Operation, case: Case, rounds: int, found: Limits) ->
     calls = operation.callables(case, operation.implementations())
     calls[REFERENCE] = limits.reference()
     seconds = timing.interleaved(calls, rounds, always=(OURS, REFERENCE))
-    bound = flop = intensity = None
-    if operation.flop is not None and operation.working_set is not None:
-        flop, intensity = operation.flop(case), operation.intensity(case)
-        bound = found.bound(case.dtype, operation.working_set(case), intensity)
-    return Row(operation.name, case, seconds, flop, intensity, bound)
+    if operation.counts is None:
+        return Row(operation.name, case, seconds)
+    counts = operation.counts(case)
+    bound = found.bound(case.dtype, counts.flop, counts.loads)
+    tanh = counts.tanh / found.tanh[case.dtype]
+    return Row(operation.name, case, seconds, counts.flop, counts.intensity, bound, tanh)
 
 
 def extras(say: Callable[[str], None]) -> dict[str, Any]:

@@ -112,9 +112,10 @@ def _fraction(vectors: bool) -> Callable[[Run], Measured]:
         worst = min(rows, key=lambda row: row.fraction or 0.0)
         low = worst.fraction or 0.0
         enough = sum((row.fraction or 0.0) >= 0.6 for row in rows)
-        return f"{enough} of {len(rows)}; lowest {100 * low:.0f} % ({worst.key})", enough == len(
-            rows
-        )
+        with_tanh = sum((row.fraction_with_tanh or 0.0) >= 0.6 for row in rows)
+        counted = f"{enough} of {len(rows)} ({with_tanh} with tanh)"
+        text = f"{counted}; lowest {100 * low:.0f} % ({worst.key})"
+        return text, enough == len(rows)
 
     return judge
 

@@ -32,7 +32,10 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-HEAD = ("benchmark", "vgcore", "fastest peer", "times as fast", "GFLOP/s", "of the limit")
+HEAD = (
+    *("benchmark", "vgcore", "fastest peer", "times as fast", "GFLOP/s", "of the limit"),
+    "with tanh",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -50,6 +53,7 @@ def cells(row: Row) -> tuple[str, ...]:
         "" if row.ratio is None else brackets(row.ratio),
         "" if row.flops is None else f"{row.flops / 1e9:.3g}",
         limit,
+        "" if row.fraction_with_tanh is None else f"{100 * row.fraction_with_tanh:.0f} %",
     )
 
 
@@ -73,6 +77,9 @@ def limit_lines(found: Limits) -> Iterator[str]:
         product = f", matrix product {found.gemm[dtype] / 1e9:.0f}" if found.gemm else ""
         spin = found.multiply_add[dtype] / 1e9
         yield f"{dtype}: multiply-adds {spin:.0f} GFLOP/s{product} (NumPy's BLAS)"
+    if found.tanh:
+        each = ", ".join(f"{1e9 / found.tanh[dtype]:.2f} ns {dtype}" for dtype in DTYPES)
+        yield f"tanh and its slope, vgcore's own: {each} a unit"
     places = {
         found.level(size): size for size in found.bytes_loaded if size <= found.bytes_loaded[-1]
     }

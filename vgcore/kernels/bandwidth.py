@@ -1,4 +1,4 @@
-"""Loops that do nothing but load, or multiply and add: what the processor gives at most.
+"""Loops that do nothing but load, multiply and add, or take tanh: what there is to have at most.
 
 Each pass over x reads every vector of it once and feeds it to one fused multiply-add, as a product
 of a matrix and a vector does. Several sums are in flight, enough to hide the latency of an add.
@@ -13,9 +13,12 @@ from numba import config
 from numba.extending import intrinsic
 
 from vgcore._typing import Array
+from vgcore.activations import ACTIVATIONS
+from vgcore.kernels.activate import _activate
 from vgcore.kernels.jit import kernel
 from vgcore.kernels.vectors import _BLOCKS, _Code, _routine
 
+_TANH = ACTIVATIONS["tanh"].code
 CHAINS = 8  # vectors in `totals`, before the factor: the most that any processor uses
 
 
@@ -81,3 +84,11 @@ def _spin_passes(x: Array, n_passes: int, totals: Array) -> None:
     """Do the same with arithmetic alone."""
     for _ in range(n_passes):
         _spin(x, totals)
+
+
+@kernel(_nrt=True)
+def _tanh_passes(x: Array, n_passes: int, totals: Array) -> None:
+    """Take tanh of the first third of x, with its slopes: to the other two."""
+    n = x.size // 3
+    for _ in range(n_passes):
+        _activate(_TANH, x[:n], x[n : 2 * n], x[2 * n : 3 * n])
