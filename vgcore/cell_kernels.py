@@ -1,4 +1,4 @@
-"""Gradient profiles of all cells but the vanilla one: what their kernels are given."""
+"""Gradient profiles of all cells: what their kernels are given."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from vgcore.kernels.layout import (
 )
 from vgcore.kernels.leaky import Leaky, _leaky_batch, new_leaky
 from vgcore.kernels.lstm import _lstm_batch
+from vgcore.kernels.rnn import Nets, _profile_batch, new_nets
 from vgcore.kernels.vectors import padded
 from vgcore.parallel import block, over_draws
 
@@ -46,10 +47,12 @@ def run_kernel(
     n_trajectories: int,
     burn_in: int,
     n_threads: int | None,
+    **options: Any,
 ) -> Logs:
     """Run the kernel of a cell over blocks of draws: log norms and log contributions.
 
     Leading axes of inputs, initial_state and loss_gradient are (draws or 1, trajectories or 1).
+    Options are for the kernel of this kind of cell.
     """
     batch, parameters, constants, scratch, grain = prepare(
         cell, n_steps, inputs.shape[-1], n_trajectories
@@ -65,6 +68,7 @@ def run_kernel(
             burn_in,
             *own,
             *(array[start:stop] for array in out),
+            **options,
         )
 
     over_draws(work, cell.n_draws, n_threads, grain=grain, scratch=scratch)
@@ -103,6 +107,12 @@ def rows_of(
     return D, K, D * K * needs.kept * padded(n_hidden, dtype) * dtype.itemsize
 
 
+def _rows(cell: Cell, n_trajectories: int, n_steps: int) -> tuple[int, int]:
+    """How many draws, as many in each of their groups, and trajectories lie in rows."""
+    D, K, _ = rows_of(type(cell), cell.n_hidden, cell.dtype, n_trajectories, n_steps)
+    return evenly(cell.n_draws, D), K
+
+
 # Of cells that have rows side by side.
 _NEEDS: dict[type[Cell], Needs] = {
     RNN: ONE_MATRIX,
@@ -133,8 +143,7 @@ def _gated(
     n, n_inputs, dtype = cell.n_hidden, parameters[1].shape[2], cell.dtype
     D, K, needs = 1, 1, _NEEDS[type(cell)]
     if n_trajectories is not None:
-        D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
-        D = evenly(cell.n_draws, D)
+        D, K = _rows(cell, n_trajectories, n_steps)
 
     def scratch() -> list[Any]:
         return [new_gate_rows(D, K, n, n_inputs, n_steps, dtype, needs)]
@@ -142,33 +151,61 @@ def _gated(
     return batch, parameters, [order], scratch, D
 
 
-def side_by_side(
-    cell: RNN | LeakyRNN, n_inputs: int, n_trajectories: int | None, n_steps: int
-) -> tuple[int, Callable[[], Layout]]:
-    """How many draws are carried side by side, and a maker of their layout."""
+def _vanilla(cell: RNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
+    return _one_matrix(_vanilla_run, new_nets, [], cell, n_steps, n_inputs, n_trajectories)
+
+
+def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
+    shares = np.array([cell.leak, 1.0 - cell.leak], cell.dtype)
+    return _one_matrix(_leaky_run, new_leaky, [shares], cell, n_steps, n_inputs, n_trajectories)
+
+
+def _one_matrix(
+    batch: Any,
+    new: Callable[[Layout, int], Any],
+    constants: list[Any],
+    cell: RNN | LeakyRNN,
+    n_steps: int,
+    n_inputs: int,
+    n_trajectories: int | None,
+) -> _Prepared:
     n, dtype = cell.n_hidden, cell.dtype
     R, D, lanes = 1, 1, False
     if n_trajectories is not None:
         R, D = lanes_side_by_side(n, dtype, cell.n_draws, n_trajectories, n_steps)
         lanes = R > 0
         if not lanes:
-            D, K, _ = rows_of(type(cell), n, dtype, n_trajectories, n_steps)
-            D = evenly(cell.n_draws, D)
+            D, K = _rows(cell, n_trajectories, n_steps)
             R = D * K
-    return D, lambda: new_layout(R, D, lanes, n, n_inputs, dtype)
-
-
-def _leaky(cell: LeakyRNN, n_steps: int, n_inputs: int, n_trajectories: int | None) -> _Prepared:
-    n, dtype = cell.n_hidden, cell.dtype
-    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
-    shares = np.array([cell.leak, 1.0 - cell.leak], dtype)
-    D, layout = side_by_side(cell, n_inputs, n_trajectories, n_steps)
 
     def scratch() -> list[Any]:
-        return [new_leaky(layout(), n_steps)]
+        return [new(new_layout(R, D, lanes, n, n_inputs, dtype), n_steps)]
 
+    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
     parameters = [cell.W_rec, input_weights(cell, n_inputs), bias]
-    return _leaky_run, parameters, [*_law(cell), shares], scratch, D
+    return batch, parameters, [*_law(cell), *constants], scratch, D
+
+
+def _vanilla_run(
+    W_rec: Array,
+    W_in: Array,
+    bias: Array,
+    code: int,
+    near_zero: Array,
+    far: Array,
+    inputs: Array,
+    initial_state: Array,
+    loss_gradient: Array,
+    burn_in: int,
+    nets: Nets,
+    *out: Array,
+    as_printed: bool = False,
+) -> None:
+    network = Network(
+        *(W_rec, W_in, bias, code, near_zero, far),
+        *(inputs, initial_state, loss_gradient, burn_in, as_printed),
+    )
+    _profile_batch(network, nets, *out)
 
 
 def _leaky_run(
@@ -222,7 +259,7 @@ def _deep_run(
     _deep_batch(layers, initial_state, loss_gradient, rows, *out)
 
 
-def _law(cell: LeakyRNN | DeepNet) -> list[Any]:
+def _law(cell: RNN | LeakyRNN | DeepNet) -> list[Any]:
     """Code and outer lines of the activation of a cell."""
     law = find_activation(cell.activation)
     return [law.code, *law.lines(cell.dtype)]
@@ -236,6 +273,7 @@ def input_weights(cell: Cell, n_inputs: int) -> Array:
 
 
 _PREPARE: dict[type[Cell], Callable[..., _Prepared]] = {
+    RNN: _vanilla,
     LeakyRNN: _leaky,
     LSTM: _lstm,
     GRU: _gru,

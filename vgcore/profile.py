@@ -11,13 +11,9 @@ import numpy.typing as npt
 
 from vgcore import checks
 from vgcore._typing import Array
-from vgcore.activations import activation as find_activation
-from vgcore.cell_kernels import input_weights, run_kernel, side_by_side
+from vgcore.cell_kernels import run_kernel
 from vgcore.cells import RNN, Cell
 from vgcore.deep import DeepNet
-from vgcore.kernels.layout import Network
-from vgcore.kernels.rnn import Nets, _profile_batch, new_nets
-from vgcore.parallel import block, over_draws
 from vgcore.streams import Seed, Streams
 from vgcore.tables import tidy
 from vgcore.trajectory import check_cell, drive, first_states, loss_gradients, refuse_overflow
@@ -513,14 +509,10 @@ def gradient_profile(
         _compact("initial_state", state, cell.dtype),
         _compact("loss_gradient", gradient, cell.dtype),
     )
-    if isinstance(cell, RNN):
-        log_norm, log_contribution = _run_kernel(
-            cell, n_steps, *arrays, n_trajectories, burn_in, jacobian == "as_printed", n_threads
-        )
-    else:
-        log_norm, log_contribution = run_kernel(
-            cell, n_steps, *arrays, n_trajectories, burn_in, n_threads
-        )
+    options: dict[str, Any] = {} if jacobian == "exact" else {"as_printed": True}
+    log_norm, log_contribution = run_kernel(
+        cell, n_steps, *arrays, n_trajectories, burn_in, n_threads, **options
+    )
     refuse_overflow(cell, log_norm[..., -1], cell.dtype)  # infinity and nan stay to the end
     return GradientProfile(log_norm, log_contribution, state, gradient)
 
@@ -528,49 +520,3 @@ def gradient_profile(
 def _compact(argument: str, array: Array, dtype: np.dtype[Any]) -> Array:
     """Return a contiguous array in the dtype of the cell, broadcast axes 1 long again."""
     return np.require(checks.cast(argument, checks.once(array), dtype), requirements=["C", "W"])
-
-
-def _run_kernel(
-    cell: RNN,
-    n_steps: int,
-    inputs: Array,
-    initial_state: Array,
-    loss_gradient: Array,
-    n_trajectories: int,
-    burn_in: int,
-    as_printed: bool,
-    n_threads: int | None,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Allocate, and run the kernel over blocks of draws: log norms and log contributions."""
-    n, dtype = cell.n_hidden, cell.dtype
-    n_inputs = inputs.shape[-1]
-    W_rec = np.require(cell.W_rec, requirements=["C", "W"])
-    W_in = np.require(input_weights(cell, n_inputs), requirements=["C", "W"])
-    bias = np.zeros((cell.n_draws, n), dtype) if cell.bias is None else cell.bias
-    bias = np.require(bias, requirements=["C", "W"])
-    law = find_activation(cell.activation)
-    near_zero, far = law.lines(dtype)
-    log_norm, log_contribution = np.empty((2, cell.n_draws, n_trajectories, n_steps + 1))
-    D, layout = side_by_side(cell, n_inputs, n_trajectories, n_steps)
-
-    def scratch() -> list[Nets]:
-        return [new_nets(layout(), n_steps)]
-
-    def work(start: int, stop: int, own: Nets) -> None:
-        network = Network(
-            W_rec[start:stop],
-            W_in[start:stop],
-            bias[start:stop],
-            law.code,
-            near_zero,
-            far,
-            block(inputs, start, stop),
-            block(initial_state, start, stop),
-            block(loss_gradient, start, stop),
-            burn_in,
-            as_printed,
-        )
-        _profile_batch(network, own, log_norm[start:stop], log_contribution[start:stop])
-
-    over_draws(work, cell.n_draws, n_threads, grain=D, scratch=scratch)
-    return log_norm, log_contribution
