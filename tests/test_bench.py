@@ -16,6 +16,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from vgcore import cli
 from vgcore.bench import child, compare, figures, limits, record, suite, targets, text, timing
 from vgcore.bench.limits import Bound, Limits, Load
 from vgcore.bench.machine import blas_warning, machine, software
@@ -545,3 +546,12 @@ def test_numbers_beside_points_keep_apart_in_order(heights, gap):
     assert moved.mean() == pytest.approx(heights.mean(), abs=1e-9)
     wide = np.arange(9.0) * 3
     np.testing.assert_allclose(figures.apart(wide, 2.0), wide)
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, ["one", "two"]), (3600.0, [])])
+def test_a_log_gets_a_line_now_and_then(seconds, lines, monkeypatch, capsys):
+    monkeypatch.setattr("vgcore.study.progress.LINE_SECONDS", seconds)
+    note = cli._notes()
+    note("one")
+    note("two")
+    assert capsys.readouterr().err.splitlines() == lines

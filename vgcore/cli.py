@@ -197,7 +197,7 @@ def run(
         from vgcore.study.measure import flops_per_second
 
         planned = estimate(loaded, part)
-        _note("measuring the speed of a core, for which kernels may be compiled")
+        _notes()("measuring the speed of a core, for which kernels may be compiled")
         seconds = planned.seconds(flops_per_second(), workers)
         _print_estimate(loaded.name, folder, planned, seconds, as_json)
         return
@@ -654,7 +654,7 @@ def bench(
         clash = ", ".join(option for option, value in given.items() if value is not None)
         if clash:
             raise ValueError(f"--against compares two checkouts by itself; drop {clash}")
-        changes, absent = processes.against(against, size, only, rounds, _note)
+        changes, absent = processes.against(against, size, only, rounds, _notes())
         _print_changes(changes, as_json)
         for line in absent:
             print(f"not compared: {line}", file=sys.stderr)
@@ -666,7 +666,7 @@ def bench(
             folder.mkdir(parents=True, exist_ok=True)
     measured = source is None
     found = (
-        suite.measure(size, only=only, rounds=rounds, say=_note)
+        suite.measure(size, only=only, rounds=rounds, say=_notes())
         if source is None
         else record.load(source)
     )
@@ -686,10 +686,19 @@ def bench(
         _exit_if_slower(changes)
 
 
-def _note(line: str) -> None:
-    """Say what is going on, to who is watching."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr, flush=True)
+def _notes() -> Callable[[str], None]:
+    """Return what says what is going on: each line on a terminal, elsewhere one in ten seconds."""
+    from vgcore.study.progress import LINE_SECONDS, on_terminal
+
+    said = time.monotonic()
+
+    def note(line: str) -> None:
+        nonlocal said
+        if on_terminal() or time.monotonic() - said >= LINE_SECONDS:
+            said = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    return note
 
 
 def _print_changes(changes: Sequence[Change], as_json: bool) -> None:
