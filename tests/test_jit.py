@@ -65,3 +65,36 @@ for function in (k.first, k.innermost):
     of_kernel, of_helper = map(int, printed(tmp_path, functions))
     assert of_kernel > 0
     assert of_helper == 0
+
+
+def test_an_edit_in_another_file_is_seen(tmp_path):
+    """A kernel is compiled anew where a helper of a helper in another module has changed."""
+    package = tmp_path / "some_kernels"
+    package.mkdir()
+    (package / "low.py").write_text(KERNELS.partition("@helper()\ndef inner(")[0])
+    (package / "middle.py").write_text(
+        """
+from some_kernels.low import innermost
+from vgcore.kernels.jit import helper
+
+@helper()
+def inner(x):
+    return 2.0 * innermost(x)
+"""
+    )
+    (package / "__init__.py").write_text(
+        """
+from some_kernels.middle import inner
+from vgcore.kernels.jit import kernel
+
+@kernel()
+def first(x):
+    return inner(x)
+"""
+    )
+    called = "print(k.first(1.0), len(k.first.stats.cache_hits))"
+    assert printed(tmp_path, called) == ["4.0", "0"]
+    assert printed(tmp_path, called) == ["4.0", "1"]
+    low = package / "low.py"
+    low.write_text(low.read_text().replace("x + 1.0", "x + 10.0"))
+    assert printed(tmp_path, called) == ["22.0", "0"]

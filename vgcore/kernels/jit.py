@@ -6,12 +6,16 @@ an array is for these alone: where arrays are counted it would be given back onc
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from llvmlite import ir
 from llvmlite.binding import parse_assembly
 from numba import config, njit, types
+from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
@@ -34,8 +38,42 @@ def kernel(**options: Any) -> Callable[[_F], _F]:
         "_nrt": False,
         "no_cfunc_wrapper": True,
     }
-    decorate: Callable[[_F], _F] = njit(**(defaults | options))
+    jitted: Callable[[_F], _F] = njit(**(defaults | options))
+
+    def decorate(function: _F) -> _F:
+        found: Any = jitted(function)
+        cache: Any = getattr(found, "_cache", None)
+        if isinstance(cache, FunctionCache):
+            cache._cache_file._source_stamp = _stamp(function.__module__)
+        return found  # type: ignore[no-any-return]
+
     return decorate
+
+
+@functools.cache
+def _stamp(module: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of the sources that make up the code of a module's functions.
+
+    Numba compiles a function anew where its own file has changed. Those of what it calls count too:
+    files of the same package from which the module, or one that it has from there, takes anything.
+    """
+    sources: dict[str, str] = {}
+    rest = [module]
+    while rest:
+        name = rest.pop()
+        found = sys.modules.get(name)
+        if name in sources or getattr(found, "__file__", None) is None:
+            continue
+        sources[name] = str(found.__file__)  # type: ignore[union-attr]
+        homes = (getattr(value, "__module__", None) for value in vars(found).values())
+        rest += [x for x in homes if isinstance(x, str) and x.split(".")[0] == module.split(".")[0]]
+    return tuple((name, *_time_and_size(file)) for name, file in sorted(sources.items()))
+
+
+@functools.cache
+def _time_and_size(file: str) -> tuple[int, int]:
+    found = os.stat(file)
+    return found.st_mtime_ns, found.st_size
 
 
 class _Part(JITCodeLibrary):
