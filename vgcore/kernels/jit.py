@@ -55,23 +55,30 @@ def _stamp(module: str) -> tuple[tuple[str, int, int], ...]:
     """Name, time and size of the sources that make up the code of a module's functions.
 
     Numba compiles a function anew where its own file has changed. Those of what it calls count too:
-    files of the same package from which the module, or one that it has from there, takes anything.
+    the modules from which its own, or one of these, takes anything.
     """
-    sources: dict[str, str] = {}
-    rest = [module]
+    found: set[str] = set()
+    rest = {module}
     while rest:
-        name = rest.pop()
-        found = sys.modules.get(name)
-        if name in sources or getattr(found, "__file__", None) is None:
-            continue
-        sources[name] = str(found.__file__)  # type: ignore[union-attr]
-        homes = (getattr(value, "__module__", None) for value in vars(found).values())
-        rest += [x for x in homes if isinstance(x, str) and x.split(".")[0] == module.split(".")[0]]
-    return tuple((name, *_time_and_size(file)) for name, file in sorted(sources.items()))
+        found |= rest
+        rest = {home for name in rest for home in _homes(name)} - found
+    return tuple((name, *_time_and_size(name)) for name in sorted(found))
 
 
 @functools.cache
-def _time_and_size(file: str) -> tuple[int, int]:
+def _homes(module: str) -> set[str]:
+    """The modules of its package in which what a module has was defined."""
+    package = module.split(".")[0]
+    values = list(vars(sys.modules[module]).values())
+    homes: set[Any] = {getattr(value, "__module__", None) for value in values}
+    return {home for home in homes & set(sys.modules) if home.split(".")[0] == package}
+
+
+@functools.cache
+def _time_and_size(module: str) -> tuple[int, int]:
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None or not os.path.exists(file):  # of a session, or an archive
+        return 0, 0
     found = os.stat(file)
     return found.st_mtime_ns, found.st_size
 
