@@ -173,6 +173,7 @@ def fake_measure(condition, settings, seed, start, stop):
             "cosine": np.ones(len(draw)),
             "log_kept": np.zeros(len(draw)),
             "log_norm_end": rate * condition.n_steps,
+            "stopped_at": np.full(len(draw), -1),
         },
         {
             "draw": np.repeat(draw, len(lags)),

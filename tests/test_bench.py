@@ -356,7 +356,7 @@ def test_it_says_where_vgcore_does_not_win():
     said = "\n".join(text.report(made_run(peer=0.5)))
     assert "does not win in 2 of 2" in said
     assert "times as fast as numpy" in said
-    assert "not installed, so not timed: jax_map" in said
+    assert "not installed or broken, so not timed: jax_map" in said
     assert "fastest in all 2" in "\n".join(text.report(made_run(peer=2.0)))
     assert len(targets.losses(made_run(peer=1.0))) == 2  # as fast is no win
 
@@ -525,9 +525,10 @@ def test_two_checkouts_are_timed_in_turns(tmp_path):
 
 def test_peers_that_are_missing_are_listed(monkeypatch):
     assert not_installed() == sorted(not_installed())
-    monkeypatch.setattr("vgcore.bench.peers.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as for a library that cannot be loaded
     assert "torch" in not_installed()
-    assert find("gradient_profile").implementations() == [OURS]
+    assert "torch" not in find("gradient_profile").implementations()
+    assert find("gradient_profile").implementations()[:2] == [OURS, "numpy"]
 
 
 def test_kernels_chosen_for_openblas_by_hand_are_told(monkeypatch):
@@ -555,3 +556,26 @@ def test_a_log_gets_a_line_now_and_then(seconds, lines, monkeypatch, capsys):
     note("one")
     note("two")
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_size_that_fills_no_vector_is_held_against_one_that_does():
+    run = made_run(sizes=(63, 64))
+    assert targets._cliff(run)[1]
+    slow = dataclasses.replace(run.rows[0], seconds={OURS: [1.5] * 7})
+    text, met = targets._cliff(dataclasses.replace(run, rows=[slow, run.rows[1]]))
+    assert not met
+    assert "1.5" in text
+    assert targets._cliff(made_run(sizes=(16,))) is None
+
+
+def test_another_machines_file_is_refused_before_anything_is_timed(tmp_path):
+    old = made_run()
+    old = dataclasses.replace(old, machine={**old.machine, "cpu": "another one"})
+    old.save(tmp_path / "old.json")
+    printed = subprocess.run(
+        [sys.executable, "-m", "vgcore", "bench", "--compare", tmp_path / "old.json"],
+        capture_output=True, text=True, timeout=600, env={**os.environ},
+    )  # fmt: skip
+    assert printed.returncode == 1
+    assert "measured on another machine" in printed.stderr
+    assert not printed.stdout

@@ -135,8 +135,9 @@ def test_env_names_versions_and_processor(tmp_path):
         (["report", "nowhere"], 1, "no such folder"),
         (["report", "."], 1, "manifest.json"),
         (["run", "smoke", "--out", "broken.toml"], 1, "broken.toml"),
-        (["run", "impacts", "--out", "broken.toml"], 1, "no folder can be made there"),
-        (["run", "papers", "--out", "broken.toml"], 1, "no folder can be made there"),
+        (["run", "impacts", "--out", "broken.toml"], 1, "is a file, expected a folder"),
+        (["run", "papers", "--out", "broken.toml"], 1, "is a file, expected a folder"),
+        (["demo", "--out", "broken.toml"], 1, "is a file, expected a folder"),
     ],
 )
 def test_faults_are_one_clear_message_and_an_exit_code(tmp_path, arguments, code, text):

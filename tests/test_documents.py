@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import json
+import math
 import re
 import runpy
 from dataclasses import is_dataclass
@@ -17,6 +18,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.bench.peers import available
+from vgcore.report.words import horizon_text, rate_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(
@@ -116,6 +118,20 @@ def test_the_readmes_numbers_are_those_of_the_committed_demo():
     text = " ".join((ROOT / "README.md").read_text().split())
     assert f"lose all but 1/1000 within {rnn}, {gru} and {lstm} steps" in text
     assert f"carries the LSTM to {one}, {two} and beyond {found['n_steps']}" in text
+
+
+def cells_of_the_demo():
+    """A row a cell, as the demo prints it, from its committed file."""
+    found = json.loads((ROOT / "reports" / "demo" / "decay.json").read_text())
+    for cell in found["cells"]:
+        beyond = {key: math.inf for key, value in cell.items() if value is None}
+        row = {**cell, **beyond, "n_steps": found["n_steps"]}
+        yield f"| {cell['cell']} | {horizon_text(row)} | {rate_text(row)} |"
+
+
+def test_the_readmes_table_is_that_of_the_committed_demo():
+    text = (ROOT / "README.md").read_text()
+    assert "\n".join(cells_of_the_demo()) in text
 
 
 def test_the_committed_report_is_of_this_version_and_study():

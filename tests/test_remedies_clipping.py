@@ -51,6 +51,28 @@ def test_equals_the_plain_clipped_gradient(activation, by):
             assert found.clipped_share[row] == (norms[0] > threshold)
 
 
+@pytest.mark.parametrize("kind", [vg.RNN, vg.LeakyRNN, vg.LSTM, vg.GRU])
+def test_lags_and_terms_before_clipping_are_those_of_the_profile(kind):
+    options = {"leak": 0.4} if kind is vg.LeakyRNN else {}
+    cell = kind.draw(3, 9, n_inputs=2, rng=1, **options)
+    u = np.random.default_rng(2).standard_normal((3, 2, 25, 2))
+    run = {"inputs": u, "n_trajectories": 2, "rng": 3}
+    profile, found = vg.gradient_profile(cell, 25, **run), clipping(cell, 25, 0.1, **run)
+    np.testing.assert_allclose(found.log_delta, profile.log_norm, atol=1e-10)
+    np.testing.assert_allclose(
+        found.log_term[..., :-1], profile.log_contribution[..., :-1], atol=1e-10
+    )
+    assert np.isneginf(found.log_term[..., -1]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_chaotic_gradient_is_at_most_the_sum_of_its_terms(seed):
+    cell = vg.RNN.draw(4, 64, spectral_radius=2.0, rng=seed)
+    found = clipping(cell, 1000, 1.0, rng=seed)
+    most = np.logaddexp.reduce(found.log_term, axis=-1)
+    assert (found.log_norm <= most + 1e-9).all()
+
+
 @given(
     by=st.sampled_from(BY),
     n=st.integers(1, 18),

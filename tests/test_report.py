@@ -89,6 +89,7 @@ def simulate(study: Study, *, sign: float = 1.0, manifest: dict[str, Any] | None
                     "cosine": 1.0,
                     "log_kept": 0.0,
                     "log_norm_end": log_norm[:, -1],
+                    "stopped_at": -1,
                 }
             )
         )

@@ -36,6 +36,7 @@ def part_and_draws(**gains):
                     "event": ["explode"] * n_exploding + ["vanish"] * (N - n_exploding),
                     "cosine": 0.5 if name == "truncation" else 1.0,
                     "log_kept": np.log(0.25) if name == "truncation" else 0.0,
+                    "stopped_at": -1,
                 }
             )
         )
@@ -116,3 +117,11 @@ def test_there_is_a_table_where_series_are_remedies_only():
            "shape": stats.Layout("spectral_radius", ("init",)), "reference": 0.9}
     )  # fmt: skip
     assert league.levels(other) == []
+
+
+def test_descent_that_diverged_is_told_by_condition():
+    c = Condition.model_validate({"remedy": {"name": "l2", "learning_rate": 1.5}})
+    draws = pd.DataFrame({"condition": [7, 7, 7, 8], "stopped_at": [20, -1, 24, -1]})
+    (said,) = league.diverged(draws, {7: c, 8: c})
+    assert "Condition 7: the descent on l2 (learning_rate = 1.5) diverged in 2 of 3 draws" in said
+    assert "at update 22" in said

@@ -13,7 +13,7 @@ from vgcore.study.cells import CELLS
 from vgcore.study.config import Condition, Measure, Study
 from vgcore.study.measure import Numbers, measure
 from vgcore.study.plan import conditions, conditions_table, glossary
-from vgcore.study.remedies import REMEDIES, find_remedy, names
+from vgcore.study.remedies import REMEDIES, Run, find_remedy, names
 
 SMALL = {"n_hidden": 10, "n_steps": 40, "burn_in": 5, "n_inputs": 3, "spectral_radius": 1.2}
 DRAWS = 5
@@ -196,12 +196,55 @@ def test_penalties_are_measured_on_the_descended_network(name):
     elif name == "l2":
         after = vg.RNN(cell.W_rec * (1 - 2 * 0.01) ** 20, cell.W_in)
     else:
-        size = np.abs(cell.W_rec)
-        rate = 0.125 / (size.sum(axis=1).max(axis=1) * size.sum(axis=2).max(axis=1))
-        after = vg.remedies.penalised_descent(cell, name, 20, rate).cell
+        after = cell
+        for _ in range(4):
+            largest = np.linalg.norm(after.W_rec, 2, axis=(1, 2))
+            rate = 2.0 ** np.floor(np.log2(1 / (8 * np.maximum(largest, 1.0) ** 2)))
+            after = vg.remedies.penalised_descent(after, name, 5, rate).cell
     np.testing.assert_allclose(draws["rho"], vg.spectral_radius(after.W_rec), rtol=1e-9)
     profile = vg.gradient_profile(after, **arguments)
     np.testing.assert_allclose(logs[:, -1], profile.log_norm[:, 0, -1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.9, 2.0])
+def test_descent_on_orthogonality_gets_there(radius):
+    factors = {"spectral_radius": radius, "n_hidden": 64}
+    cell, arguments = untreated(**factors)
+    made, stopped = find_remedy("orthogonality").network(cell, Run(**without_threads(arguments)))
+    assert (stopped == -1).all()
+    singular = np.linalg.svd(made.W_rec, compute_uv=False)
+    np.testing.assert_allclose(singular, 1.0, atol=1e-6)
+    draws, _ = measured(remedy="orthogonality", **factors)
+    np.testing.assert_allclose(draws["rho"], 1.0, atol=1e-6)
+
+
+def without_threads(arguments):
+    return {key: value for key, value in arguments.items() if key != "n_threads"}
+
+
+def test_descent_that_diverges_is_told():
+    draws, _ = measured(remedy={"name": "l2", "n_updates": 500, "learning_rate": 1.5})
+    found = vg.remedies.penalised_descent(untreated()[0], "l2", 500, 1.5)
+    assert (found.stopped_at > 0).all()
+    np.testing.assert_array_equal(draws["stopped_at"], found.stopped_at)
+    assert (measured(remedy="l2")[0]["stopped_at"] == -1).all()
+
+
+@pytest.mark.parametrize("by", ["norm", "value", "delta"])
+def test_a_chaotic_gradient_is_clipped_on_the_trajectory_that_is_measured(by):
+    """What is left of all terms together is no more than their norms add up to."""
+    wild = {"spectral_radius": 2.0, "n_hidden": 32, "n_steps": 600, "input_variance": 0.01}
+    remedy = {"name": f"clip_{by}", "threshold": 1.0}
+    c = condition(remedy=remedy, **wild)
+    numbers = Numbers(3)
+    cell, run = numbers.network(c, range(DRAWS))[0], numbers.run(c, range(DRAWS))
+    plain = vg.gradient_profile(cell, **run.arguments())
+    found = c.remedy.gradient(cell, plain, run)
+    arguments = run.arguments()
+    clipped = vg.remedies.clipping(cell, arguments.pop("n_steps"), 1.0, by=by, **arguments)
+    assert (clipped.outcome == "clipped").all()
+    terms = special.logsumexp(found.profile.log_contribution[..., :-1], axis=-1)
+    assert (clipped.log_clipped_norm <= terms + 1e-9).all()
 
 
 def test_every_remedy_has_a_sentence_a_cost_and_a_way_back():
@@ -244,6 +287,9 @@ def test_a_study_with_remedies_survives_its_own_text():
     said = glossary(made)
     assert "Hochreiter" in said["remedy lstm (forget_bias = 1)"]
     assert "Williams" in said["remedy truncation (k = 5)"]
+    assert glossary(Study.from_dict(study(grid={"remedy": ["omega"]})))["remedy omega"].endswith(
+        "Here n_updates = 100, learning_rate = 0.01, n_steps = 30."
+    )
 
 
 @pytest.mark.parametrize(

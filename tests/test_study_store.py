@@ -454,7 +454,7 @@ def test_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "draws").write_text("mine")
     with pytest.raises(StoreError, match="a file is in the way"):
         run(tmp_path)
-    with pytest.raises(StoreError, match="File exists"):
+    with pytest.raises(StoreError, match="is a file, expected a folder"):
         run(tmp_path / "draws")
     assert (tmp_path / "draws").read_text() == "mine"
 

@@ -641,6 +641,8 @@ def bench(
     """
     from vgcore.bench import compare as comparing
     from vgcore.bench import processes, record, suite, text
+    from vgcore.bench.machine import machine
+    from vgcore.bench.operations import table
 
     other = size != "minute"
     if full:
@@ -660,7 +662,10 @@ def bench(
             print(f"not compared: {line}", file=sys.stderr)
         _exit_if_slower(changes)
         return
-    old = None if compare is None else record.load(compare)  # refused before anything is timed
+    old = None if compare is None else record.load(compare)
+    if old is not None and source is None:  # refused before anything is timed
+        keys = [f"{operation.name} {case}" for operation, case in table(size, only)]
+        comparing.check(old, str(compare), machine(), keys)
     for folder in (page, out and out.parent):  # a folder that cannot be made is found out first
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -775,9 +780,14 @@ def _print_estimate(
 
 
 def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: bool) -> None:
+    from vgcore.report import league
+    from vgcore.study.plan import conditions as planned_conditions
+
     done, total = len(results.manifest["parts"]), results.manifest["n_parts"]
     conditions, draws = len(results.conditions), results.n_draws
     cost = results.manifest.get("cost")
+    planned = {one.index: one.condition for one in planned_conditions(results.study)}
+    diverged = league.diverged(results.draws, planned)
     if as_json:
         _print_json(
             {
@@ -788,10 +798,13 @@ def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: b
                 "parts_done": done,
                 "parts": total,
                 "cost": cost,
+                "diverged": diverged,
             }
         )
         return
     print(f"{conditions:,} conditions, {draws:,} draws in {folder}")
+    for line in diverged:
+        print(line, file=sys.stderr)
     if cost is not None:
         line = f"{cost['seconds']:,.3g} s of a core, {cost['predicted_seconds']:,.3g} by plan"
         if cost["chunks"] < 20:

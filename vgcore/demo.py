@@ -93,9 +93,9 @@ def paragraph(table: pd.DataFrame, study: Study) -> str:
         "Learning by gradient descent, a recurrent network sees how an earlier state changed a "
         "later loss only through a product of one matrix a step. Measured in cells of "
         f"{defaults.n_hidden} units as PyTorch makes them, untrained, under standard normal input "
-        f"of {defaults.n_inputs} channels, that gradient has fallen to {fraction(eps)} of its size "
-        f"within {together(reach)} (medians over {int(table['n'].min())} networks, with 95 % "
-        "intervals)."
+        f"of {defaults.n_inputs} channels, the gradient of a loss on the hidden units has fallen "
+        f"to {fraction(eps)} of its size within {together(reach)} (medians over "
+        f"{int(table['n'].min())} networks, with 95 % intervals)."
     ]
     if math.isfinite(worst["rate"]):
         said.append(
@@ -175,6 +175,7 @@ def _plain(demo: Demo, study: Study) -> dict[str, Any]:
         "study_digest": study.digest,
         "eps": study.measure.eps,
         "n_steps": study.defaults.n_steps,
+        "loss": "a random direction of the hidden units h; an LSTM's cells are not read",
         "horizon is null": "beyond n_steps",
         "log_norm": "ln of the gradient norm relative to lag 0, with a simultaneous 95 % band",
         "cells": cells,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from vgcore.bench import timing
 from vgcore.bench.operations import OURS
@@ -38,6 +38,28 @@ def verdict(change: Interval, noise: float) -> str:
     return "slower" if change.low > 1 + noise else "no change beyond noise"
 
 
+def check(old: Run, source: str, machine: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Refuse to compare a stored run with one of this machine and these benchmarks.
+
+    Raises
+    ------
+    StoreError
+        `old` is of another machine, or has no benchmark in common.
+    """
+    different = [
+        f"{name}: {old.machine.get(name)} there, {value} here"
+        for name, value in machine.items()
+        if old.machine.get(name) != value
+    ]
+    if different:
+        raise StoreError(
+            f"{source}: measured on another machine ({'; '.join(different)}); times of different "
+            "machines say nothing about the code. Measure the old version here, or use --against"
+        )
+    if {row.key for row in old.rows}.isdisjoint(keys):
+        raise StoreError(f"{source}: of size {old.size}, has no benchmark in common with this run")
+
+
 def against_stored(new: Run, old: Run, source: str) -> list[Change]:
     """Compare two runs at the operations that both have.
 
@@ -48,18 +70,9 @@ def against_stored(new: Run, old: Run, source: str) -> list[Change]:
     Raises
     ------
     StoreError
-        `old` is of another machine, or has no operation in common with `new`.
+        As `check`.
     """
-    different = [
-        f"{name}: {old.machine.get(name)} there, {value} here"
-        for name, value in new.machine.items()
-        if old.machine.get(name) != value
-    ]
-    if different:
-        raise StoreError(
-            f"{source}: measured on another machine ({'; '.join(different)}); times of different "
-            "machines say nothing about the code. Measure the old version here, or use --against"
-        )
+    check(old, source, new.machine, [row.key for row in new.rows])
     before = {row.key: row for row in old.rows}
     changes = []
     for row in new.rows:
@@ -71,8 +84,6 @@ def against_stored(new: Run, old: Run, source: str) -> list[Change]:
         )
         time = Interval(a.low / b.high, a.value / b.value, a.high / b.low)
         changes.append(Change(row.key, time, verdict(time, STORED_NOISE)))
-    if not changes:
-        raise StoreError(f"{source}: has no benchmark in common with this run (size {new.size})")
     return changes
 
 

@@ -68,13 +68,18 @@ class Limits:
     tanh: dict[str, float] = field(default_factory=dict)
 
     def bandwidth_of(self, working_set: float) -> float:
-        """Bytes a second from a working set: that of the next larger one measured.
+        """Bytes a second from the memory that holds a working set, or a larger one: the best."""
+        start = self._first(working_set)
+        inner = sum(size <= start for size in self.bytes_loaded)
+        return max(self.bandwidth[min(inner, len(self.bandwidth) - 1) :])
 
-        A set that fits into a larger one is no slower, so the numbers are made to fall.
+    def _first(self, working_set: float) -> int:
+        """Size of the largest cache that is too small for a working set, 0 where none is.
+
+        Where the system tells of no caches, of the largest such set that was measured.
         """
-        falling = np.maximum.accumulate(np.asarray(self.bandwidth)[::-1])[::-1]
-        place = int(np.searchsorted(self.bytes_loaded, working_set))
-        return float(falling[min(place, len(falling) - 1)])
+        steps = self.caches.values() or self.bytes_loaded
+        return max((size for size in steps if size < working_set), default=0)
 
     def bound(self, dtype: str, flop: float, loads: Sequence[Load]) -> Bound:
         """Most operations a second of work with these loads, and what binds it.

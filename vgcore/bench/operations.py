@@ -430,7 +430,7 @@ OPERATIONS = (
                 ),
                 "full": (
                     *(Case(n, 1000, 500) for n in (16, 32, 64)),
-                    Case(63, 1000, 100),
+                    Case(63, 1000, 500),
                     Case(128, 1000, 100),
                     Case(256, 200, 100),
                     Case(16, 1000, 100, 16),
@@ -497,7 +497,7 @@ OPERATIONS = (
         {
             "smoke": (Case(7, 5), Case(19, 3)),
             "minute": (Case(64, 50),),
-            "full": (Case(32, 1000), Case(64, 1000), Case(128, 100)),
+            "full": (Case(32, 1000), Case(64, 1000), Case(128, 1000)),
         },
         tolerance={"float64": 1e-7},
     ),
@@ -562,6 +562,6 @@ def table(size: str, only: str | None = None) -> Iterator[tuple[Operation, Case]
 
 
 def not_installed() -> list[str]:
-    """Libraries of peers, or what one form of a peer needs, that are not installed."""
+    """Peers whose libraries, or what one form of them needs, cannot be imported."""
     names = {name for operation in OPERATIONS for name in operation.peers}
     return sorted(name for name in names if not peers.available(name))

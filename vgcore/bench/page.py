@@ -158,7 +158,8 @@ def _drawings(run: Run, folder: Path) -> list[Drawing]:
                 "Time a draw and step of vgcore and its peers: medians with 95 % intervals, most "
                 "of them smaller than the marker.",
                 "Lower is faster, and both axes are logarithmic. A point without an interval is a "
-                "peer that took more than twice as long as the fastest one and was timed once.",
+                "peer that took more than twice as long as the fastest one at first: it was not timed "
+                "again.",
                 f"Time a draw and step against N in {len(found)} panels.",
             ),
         ),
@@ -233,7 +234,7 @@ def methods(run: Run) -> list[str]:
         "round to round. Before each call the process waits until none of its threads is running, "
         "since those of a BLAS go on spinning for 0.1 s after a product. Work of less than "
         f"{1e3 * timing.SHORTEST:g} ms is repeated and its mean taken. Peers that take more than "
-        f"{timing.LEFT_BEHIND:g} times as long as the fastest one are timed once.",
+        f"{timing.LEFT_BEHIND:g} times as long as the fastest one at first are not timed again.",
         "Times are medians over rounds, ratios medians of the ratio within a round; intervals are "
         "those of order statistics, which assume no distribution, and hold with at least 95 %. The "
         "fastest peer is the one with the least median. A target is met where the estimate reaches "

@@ -579,6 +579,10 @@ def prepare(peer: str, *arrays: Any) -> tuple[Any, ...]:
 
 
 def available(peer: str) -> bool:
-    """Whether what a peer needs is installed."""
-    needed = {library(peer), *(["threadpoolctl"] if peer.endswith("_1thread") else [])}
-    return all(importlib.util.find_spec(name) is not None for name in needed)
+    """Whether what a peer needs is installed and can be imported."""
+    for name in (library(peer), *(["threadpoolctl"] if peer.endswith("_1thread") else [])):
+        try:
+            importlib.import_module(name)
+        except Exception:  # whatever its own code or a library that it loads runs into
+            return False
+    return True

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgcore.bench.limits import DTYPES
+from vgcore.bench.operations import Case
 from vgcore.bench.record import Row, Run
 
 NOT_MEASURED = "not measured"
@@ -112,12 +114,27 @@ def _fraction(vectors: bool) -> Callable[[Run], Measured]:
         worst = min(rows, key=lambda row: row.fraction or 0.0)
         low = worst.fraction or 0.0
         enough = sum((row.fraction or 0.0) >= 0.6 for row in rows)
-        with_tanh = sum((row.fraction_with_tanh or 0.0) >= 0.6 for row in rows)
-        counted = f"{enough} of {len(rows)} ({with_tanh} with tanh)"
-        text = f"{counted}; lowest {100 * low:.0f} % ({worst.key})"
+        told = [row.fraction_with_tanh for row in rows if row.fraction_with_tanh is not None]
+        more = f" ({sum(share >= 0.6 for share in told)} with tanh)" if told else ""
+        text = f"{enough} of {len(rows)}{more}; lowest {100 * low:.0f} % ({worst.key})"
         return text, enough == len(rows)
 
     return judge
+
+
+def _cliff(run: Run) -> Measured:
+    """The most that a size which fills no vector costs beside one that does, in runs of equal T."""
+    rows = {
+        (row.case.dtype, row.case.n_hidden): row.ours.value
+        for row in run.rows
+        if row.operation == PROFILE
+        and row.case._replace(n_hidden=0, dtype="") == Case(0, 1000, 500, dtype="")
+    }
+    found = {dtype: rows[dtype, 63] / rows[dtype, 64] for dtype in DTYPES if (dtype, 63) in rows}
+    if not found:
+        return None
+    text = ", ".join(f"{value:.2f} in {dtype}" for dtype, value in found.items())
+    return text, max(found.values()) <= 1.3
 
 
 def _study(run: Run) -> Measured:
@@ -165,6 +182,7 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
     (_PROFILE.format("float64"), _mean("float64", 8, 6)),
     ("gradient_profile, N = 256, float32: ≥ 3.5", _each(PROFILE, (256,), 3.5, "float32")),
     ("gradient_profile, N = 256, float64: ≥ 5", _each(PROFILE, (256,), 5, "float64")),
+    ("gradient_profile, a step of N = 63 within 1.3 times one of N = 64", _cliff),
     (
         "gradient_profile, 16 trajectories a draw, N = 16 to 128, 1,000 draws: ≥ 3 each",
         _each(PROFILE, _FEW, 3, many=True),
@@ -174,7 +192,10 @@ TARGETS: tuple[tuple[str, Callable[[Run], Measured]], ...] = (
     ("leaky profile, N = 16 to 128, 1,000 draws: ≥ 5", _each("leaky_profile", _FEW, 5)),
     ("deep profile, N = 16 to 128: ≥ 5", _each("deep_profile", _FEW, 5)),
     ("full Lyapunov spectrum, N = 16 to 128: ≥ 5", _each("lyapunov_exponents", _FEW, 5)),
-    ("spectral radius, N = 32 to 128: ≥ 5", _each("spectral_radius", (32, 64, 128), 5)),
+    (
+        "spectral radius of 1,000 draws, N = 32 to 128: ≥ 5",
+        _each("spectral_radius", (32, 64, 128), 5),
+    ),
     ("training, N = 50, batches of 20, T = 100: ≥ 5", _each("training", (50,), 5, many=True)),
     ("fraction of the limit, one vector a matrix: ≥ 60 % everywhere", _fraction(vectors=True)),
     ("fraction of the limit, matrix products: ≥ 60 % everywhere", _fraction(vectors=False)),

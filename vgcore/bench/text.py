@@ -100,7 +100,7 @@ def report(run: Run) -> Iterator[str]:
     if warned := blas_warning(run.software):
         yield warned
     if run.not_installed:
-        yield f"not installed, so not timed: {', '.join(run.not_installed)}"
+        yield f"not installed or broken, so not timed: {', '.join(run.not_installed)}"
 
 
 def loss_lines(run: Run) -> Iterator[str]:

@@ -87,7 +87,7 @@ def interleaved(
         How often each is timed.
     always : sequence of str
         Names that take part in every round. Of the others, rivals, those that take more than twice
-        as long as the fastest of them are timed once and left out of the rounds.
+        as long as the fastest of them in a first reading keep that one, and take part in no round.
 
     Returns
     -------

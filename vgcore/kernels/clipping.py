@@ -94,12 +94,14 @@ def _clipping_lane(
     full: Array,
     other: Array,
     out: Array,
+    out_logs: Array,
 ) -> None:
     """Clip the gradient of a trajectory of n units, unrolled back with one loss.
 
     out: log norm, log norm after clipping, cosine between the two, share that is clipped (of one
     gradient, of its entries, of its steps), log of the largest norm that plain arithmetic would
-    meet, steps until the norm of delta is down to eps, and the same after clipping.
+    meet, steps until the norm of delta is down to eps, and the same after clipping. out_logs
+    (2, T + 1): log norms by lag, before clipping, of delta and of the terms of the gradient.
     Scratch: series (2, T + 1), full and other as W_rec.
     """
     squares, exponents = unrolled.squares, unrolled.exponents
@@ -115,6 +117,8 @@ def _clipping_lane(
         if t > 0:
             activity = _log_norm(squares[1, t - 1], exponents[1, t - 1])
             gate = _log_norm(squares[2, t - 1], exponents[2, t - 1])
+        out_logs[0, n_steps - t] = series[0, t]
+        out_logs[1, n_steps - t] = gate + activity
         largest = max(largest, activity)
         if by != BY_DELTA:
             largest = max(largest, series[0, t], gate, gate + activity)

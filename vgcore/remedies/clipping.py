@@ -55,6 +55,10 @@ class Clipping:
         Memory horizon with clipping less that without, in steps, for the norm of dE_T/dx relative
         to lag 0 to fall to `eps`. Never above 0.
     eps : float
+    log_delta, log_term : ndarray of float64, shape (n_draws, n_trajectories, n_steps + 1)
+        Before clipping, by lag: ln of the norms of dE_T/dx and of the terms of dE_T/dW_rec, of
+        which there is none at the last lag. A chaotic trajectory is not that of
+        `vgcore.gradient_profile` for long, which rounds otherwise; these are of its own.
     """
 
     by: str
@@ -66,6 +70,8 @@ class Clipping:
     clipped_share: Floats
     steps_gained: Integers
     eps: float
+    log_delta: Floats
+    log_term: Floats
 
     def share(self, outcome: str) -> float:
         """Share of gradients with an outcome; the four shares add up to 1."""
@@ -192,6 +198,8 @@ def clipping(
     losses = last_losses(cell, n_trajectories, loss_gradient, streams)
     n, log_eps = cell.n_hidden, float(np.log(eps))
     out = np.empty((cell.n_draws, n_trajectories, 7))
+    checks.room("n_draws, n_trajectories, n_steps + 1", (*out.shape[:2], n_steps + 1), 16)
+    logs = np.full((cell.n_draws, n_trajectories, 2, n_steps + 1), -np.inf)
 
     def scratch(unrolled: Unrolled) -> tuple[Array, ...]:
         full, other = aligned_zeros((2, *unrolled.W_rec.shape), np.float64)
@@ -199,7 +207,9 @@ def clipping(
 
     def work(d: int, k: int, _: Array, unrolled: Unrolled, *own: Array) -> None:
         series, full, other = own
-        _clipping_lane(unrolled, n, _CODES[by], threshold, log_eps, series, full, other, out[d, k])
+        _clipping_lane(
+            unrolled, n, _CODES[by], threshold, log_eps, series, full, other, out[d, k], logs[d, k]
+        )
 
     shape = (cell.n_draws, n_trajectories)
     over_trajectories(new_unrolled, losses[:, :, None], shape, work, scratch, n_threads)
@@ -222,4 +232,6 @@ def clipping(
         share,
         (after - before).astype(np.int64),
         eps,
+        logs[:, :, 0],
+        logs[:, :, 1],
     )

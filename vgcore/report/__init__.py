@@ -99,6 +99,7 @@ class Section:
     part: Part
     drawings: list[Drawing]
     standings: list[Standings]
+    legend: list[str]
     norms: pd.DataFrame
     comparisons: Table
     averages: Table
@@ -186,6 +187,7 @@ def write_report(results: Results, out: str | Path) -> Path:
         ),
         "measured": methods.measured(study, len(summary), words.sample_size(summary), N_RESAMPLES),
         "answer": _answer(sections),
+        "diverged": league.diverged(draws, planned),
         "incomplete": methods.incomplete(
             {index: one.n_draws for index, one in asked.items()}, _found(results)
         ),
@@ -330,6 +332,7 @@ def _sections(
                 part,
                 drawings,
                 _standings(part, results.draws, planned, n_gains),
+                league.legend(part, planned),
                 detail.lag_rows(part, bands),
                 detail.comparison_table(part, mine),
                 detail.average_table(part, averages),

@@ -15,7 +15,7 @@ import pandas as pd
 from vgcore import stats
 from vgcore.report.part import Part
 from vgcore.report.tables import Table
-from vgcore.report.words import Row, fraction, horizon_text, interval, number, together
+from vgcore.report.words import Row, fraction, horizon_text, interval, inverse, number, together
 from vgcore.study.config import SIZES, Condition
 
 
@@ -57,8 +57,9 @@ def league(
         and ``gained_high`` (mean steps of horizon more than the first series has on the same draws,
         nan where none are shared); ``explode`` and its interval (share of draws whose norm grows to
         1/eps before it falls to eps); ``cosine`` and ``kept`` (medians: of the gradient with that
-        before the remedy, and ratio of their norms); ``cost`` (multiplications of a training step,
-        in units of those of the first series).
+        before the remedy, and ratio of their norms); ``diverged`` (draws in which the descent of a
+        penalty did); ``cost`` (multiplications of a training step, in units of those of the first
+        series).
     """
     table = part.table if level is None else part.table[part.table["x"] == level]
     table = table.drop_duplicates("series")
@@ -97,6 +98,7 @@ def _standing(
         "explode_high": explode.high,
         "cosine": float(np.median(own["cosine"])),
         "kept": float(np.exp(np.median(own["log_kept"]))),
+        "diverged": int((own["stopped_at"] >= 0).sum()),
     }
 
 
@@ -106,6 +108,38 @@ def _cost(condition: Condition) -> float:
 
 
 # --- words -----------------------------------------------------------------------------------
+
+
+def legend(part: Part, conditions: Mapping[int, Condition]) -> list[str]:
+    """What the columns of its league tables say, and what each remedy is with which settings."""
+    if not levels(part):
+        return []
+    eps = fraction(part.eps)
+    columns = (
+        f"Falls to {eps} within: the median memory horizon; a gradient that explodes has not "
+        "fallen, and more steps are no memory then. Steps gained: the mean horizon more than "
+        "without a remedy, on the same draws. Explodes: share of draws whose gradient grows to "
+        f"{inverse(part.eps)} times that of the loss before it falls to {eps}; a gradient that is "
+        "scaled down as a whole may grow with the lag all the same, and counts as growing, by its "
+        "rate, elsewhere. The gradient: dE/dW_rec after the remedy beside that before, medians. "
+        "Cost of a step: multiplications in training, over those without a remedy."
+    )
+    said = {}
+    for row in part.table.drop_duplicates("series").to_dict("records"):
+        said[str(row["series"])] = conditions[int(row["condition"])].remedy.description
+    return [columns, *(f"{name}: {sentence}" for name, sentence in said.items())]
+
+
+def diverged(draws: pd.DataFrame, conditions: Mapping[int, Condition]) -> list[str]:
+    """Conditions in which the descent of a penalty diverged: in how many draws, and when."""
+    stopped = draws[draws["stopped_at"] >= 0].groupby("condition")["stopped_at"]
+    n_draws = draws["condition"].value_counts()
+    return [
+        f"Condition {index}: the descent on {conditions[index].remedy.label} diverged in "
+        f"{len(at)} of {n_draws[index]} draws, at update {at.median():.0f} (median). Measured is "
+        "W_rec before that update; a lower learning_rate may reach the end."
+        for index, at in ((int(str(key)), at) for key, at in stopped)
+    ]
 
 
 def gained_text(row: Row) -> str:
@@ -127,6 +161,8 @@ def explode_text(row: Row) -> str:
 
 def _gradient_text(row: Row) -> str:
     """What the remedy leaves of the gradient of one network."""
+    if row["diverged"]:
+        return f"descent diverged in {row['diverged']} of {row['n']} draws"
     if np.isnan(row["cosine"]):
         return "out of range"
     if row["cosine"] == 1.0 and row["kept"] == 1.0:

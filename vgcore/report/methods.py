@@ -48,7 +48,9 @@ def methods(eps: float, window: Sequence[float], n_resamples: int) -> list[str]:
     level = f"{100 * LEVEL:.0f} %"
     return [
         "A draw is one random recurrent matrix with its input weights, inputs, initial state and "
-        "loss direction. The vanishing rate of a draw is the slope of the log gradient norm "
+        "loss direction, a random one of the units (for an LSTM of h, which is what training "
+        "reads; a loss on its cells too, as vgcore.gradient_profile draws it by itself, is felt "
+        "some steps longer). The vanishing rate of a draw is the slope of the log gradient norm "
         f"against lag, fitted over lags from {window[0]:g} T to {window[1]:g} T, in nats (natural "
         "logarithm) a step. The memory horizon is the first lag at which the norm has fallen to "
         f"{fraction(eps)} of its value at lag 0; a draw that has not is censored at T. A gradient "

@@ -40,17 +40,22 @@ class Choice:
         """In words: `lstm (forget_bias = 1)`."""
         if not self.keywords:
             return self.name
-        shown = ", ".join(f"{key} = {_shown(value)}" for key, value in self.keywords.items())
-        return f"{self.name} ({shown})"
+        return f"{self.name} ({_shown(self.keywords)})"
 
     @property
     def description(self) -> str:
-        """One sentence, with the source."""
-        return " ".join((self.__doc__ or "").split())
+        """One sentence, with the source, and the value of every keyword that has one."""
+        sentence = " ".join((self.__doc__ or "").split())
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        found = {key: value for key, value in found.items() if value is not None}
+        return f"{sentence} Here {_shown(found)}." if found else sentence
 
 
-def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(keywords: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+        for key, value in keywords.items()
+    )
 
 
 Kind = TypeVar("Kind", bound=Choice)

@@ -94,6 +94,11 @@ def sync_folder(folder: Path) -> None:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it that are missing."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    in_the_way = next((one for one in (folder, *folder.parents) if one.is_file()), None)
+    if in_the_way is not None:
+        raise StoreError(
+            f"{folder}: {in_the_way} is a file, expected a folder; choose another one with --out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     for one in missing:
         sync_folder(one.parent)

@@ -155,7 +155,7 @@ def measure(
     numbers = Numbers(seed) if numbers is None else numbers
     drawn, rho = numbers.network(c, draws)
     run = numbers.run(c, draws)
-    cell = c.remedy.network(drawn, run)
+    cell, stopped = c.remedy.network(drawn, run)
     if cell is not drawn:
         rho = spectral_radius(cell.W_rec, n_threads=1)
     untreated = gradient_profile(cell, jacobian=c.jacobian, **run.arguments())
@@ -182,6 +182,7 @@ def measure(
             "cosine": cosine.mean(axis=1),
             "log_kept": log_kept.mean(axis=1),
             "log_norm_end": profile.log_norm[:, 0, -1],
+            "stopped_at": stopped.astype(np.int32),
         },
         {
             "draw": np.repeat(draw, len(lags)),

@@ -14,13 +14,16 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from vgcore import checks, remedies
-from vgcore._typing import Array
+from vgcore._typing import Array, Integers
 from vgcore.cells import RNN, Cell
 from vgcore.checks import suggestion
 from vgcore.initializers import INITIALIZERS
 from vgcore.profile import GradientProfile
+from vgcore.spectrum import spectral_radius
 from vgcore.study.cells import CELLS, CellKind
 from vgcore.study.choices import Choice, choose, named, table_of
+
+_STAGES = 4  # of descent to an orthogonal matrix, each at a rate of its own
 
 RECURRENT = tuple(name for name in CELLS if name != "deep")
 """Cells whose steps share one W_rec."""
@@ -74,9 +77,9 @@ class Remedy(Choice):
         """Factors of the condition whose place it takes."""
         return {}
 
-    def network(self, cell: Cell, run: Run) -> Cell:
-        """The network after the remedy."""
-        return cell
+    def network(self, cell: Cell, run: Run) -> tuple[Cell, Integers]:
+        """The networks after the remedy, and the update at which each stopped early, else -1."""
+        return cell, np.full(cell.n_draws, -1)
 
     def gradient(self, cell: Cell, profile: GradientProfile, run: Run) -> Treated:
         """What is left of the gradient."""
@@ -201,12 +204,13 @@ class _Clipping(Remedy):
         with np.errstate(invalid="ignore"):
             log_kept = found.log_clipped_norm - found.log_norm
         log_kept[np.isneginf(found.log_norm)] = 0.0
-        shift = self._shift(profile.log_norm, log_kept)
+        # of the trajectory that is clipped: where it is chaotic the profile's own is another one
+        log_norm, log_contribution = found.log_delta, found.log_term.copy()
+        log_contribution[..., -1] = profile.log_contribution[..., -1]  # of what precedes all steps
+        shift = self._shift(log_norm, log_kept)
         return Treated(
             dataclasses.replace(
-                profile,
-                log_norm=profile.log_norm + shift,
-                log_contribution=profile.log_contribution + shift,
+                profile, log_norm=log_norm + shift, log_contribution=log_contribution + shift
             ),
             found.cosine,
             log_kept,
@@ -268,18 +272,18 @@ class _Penalty(Remedy):
     def __post_init__(self) -> None:
         checks.integer("n_updates", self.n_updates)
 
-    def network(self, cell: Cell, run: Run) -> Cell:
-        found = remedies.penalised_descent(
-            _vanilla(cell),
-            self.name,  # type: ignore[arg-type]
-            self.n_updates,
-            self._learning_rate(cell.W_rec),
-            **self._options(run),
-        )
-        return found.cell
+    def network(self, cell: Cell, run: Run) -> tuple[Cell, Integers]:
+        rate: float = self.learning_rate  # type: ignore[attr-defined]
+        return self._descend(cell, self.n_updates, rate, run)
 
-    def _learning_rate(self, W_rec: Array) -> Array | float:
-        return self.learning_rate  # type: ignore[attr-defined, no-any-return]
+    def _descend(
+        self, cell: Cell, n_updates: int, learning_rate: Array | float, run: Run
+    ) -> tuple[Cell, Integers]:
+        name: Any = self.name
+        found = remedies.penalised_descent(
+            _vanilla(cell), name, n_updates, learning_rate, **self._options(run)
+        )
+        return found.cell, found.stopped_at
 
     def _options(self, run: Run) -> dict[str, Any]:
         return {"n_threads": 1}
@@ -319,12 +323,15 @@ class Orthogonality(_Penalty):
     name = "orthogonality"
     n_updates: int = 100
 
-    def _learning_rate(self, W_rec: Array) -> Array | float:
-        # 1 / (8 sigma_max^2) of a bound of sigma_max; for this rate convergence is certain
-        size = np.abs(W_rec.astype(np.float64))
-        bound = size.sum(axis=1).max(axis=1) * size.sum(axis=2).max(axis=1)
-        rate: Array = 0.125 / np.maximum(bound, 1.0)
-        return rate
+    def network(self, cell: Cell, run: Run) -> tuple[Cell, Integers]:
+        # The rate of certain convergence rises as the largest singular value falls to 1. At the
+        # first one the small ones, which grow by a quarter or half an update then, would not move.
+        stopped, done = np.full(cell.n_draws, -1), 0
+        for part in np.diff(np.linspace(0, self.n_updates, _STAGES + 1).round().astype(int)):
+            cell, new = self._descend(cell, int(part), _certain_rate(cell.W_rec), run)
+            stopped = np.where((stopped < 0) & (new >= 0), done + new, stopped)
+            done += part
+        return cell, stopped
 
     def step_cost(self, n_hidden: int, n_steps: int) -> float:
         return 1.0 + n_hidden / n_steps  # two products of N x N matrices an update
@@ -350,6 +357,16 @@ def _unrolled_flop(cell: CellKind, n_hidden: int, n_steps: int) -> float:
     """Operations to unroll a network; beside them a step of other cells than rnn takes 2.5 us."""
     own = 0.0 if cell.name == "rnn" else 60_000.0
     return n_steps * (12.0 * cell.arithmetic() * n_hidden**2 + own)
+
+
+def _certain_rate(W: Array) -> Array:
+    """The largest power of two up to 1 / (8 sigma_max^2), or 1/8, for each matrix.
+
+    A power of two, since NumPy's sums may round otherwise on another processor.
+    """
+    gram = np.einsum("dij,dik->djk", W, W, dtype=np.float64)
+    rates = 0.125 / np.maximum(spectral_radius(gram, n_threads=1), 1.0)
+    return np.ldexp(0.5, np.frexp(rates)[1])
 
 
 def _vanilla(cell: Cell) -> RNN:

@@ -87,6 +87,7 @@ TABLES: dict[str, pa.Schema] = {
             _field("cosine", pa.float64(), "cosine of dE/dW_rec after the remedy with that before"),
             _field("log_kept", pa.float64(), "ln ratio of these two norms; 0: left as it was"),
             _field("log_norm_end", pa.float64(), "ln gradient norm at the last lag"),
+            _field("stopped_at", pa.int32(), "update at which a remedy's descent diverged, or -1"),
         ]
     ),
     "profiles": pa.schema(
