@@ -97,8 +97,9 @@ def lyapunov_exponents(
     the dtype of the cell, with the weights as they are: float32 would lose the small exponents.
 
     Their sum is that of ln |det W| and the mean of sum_j ln s'(x_j), to 1e-10 a unit and better
-    if W can be inverted at all, also with saturated units, whose slopes may span the range of a
-    float: the factorisation keeps each column of the frame to its own precision. That takes a W
+    if W can be inverted at all, also with saturated units, whose slopes may span the range of
+    normal floats (tanh beyond 354 has subnormal ones, of fewer digits): the factorisation keeps
+    each column of the frame to its own precision. That takes a W
     without many zeros: of a sparse W with slopes 1e-30 and less of one another (gains from 20 or so
     on), the last exponents may be wrong by 1e-3 and more. If W is singular up to rounding, so are
     the last exponents: -30 and below in place of -inf.

@@ -158,8 +158,8 @@ def _drawings(run: Run, folder: Path) -> list[Drawing]:
                 "Time a draw and step of vgcore and its peers: medians with 95 % intervals, most "
                 "of them smaller than the marker.",
                 "Lower is faster, and both axes are logarithmic. A point without an interval is a "
-                "peer that took more than twice as long as the fastest one at first: it was not timed "
-                "again.",
+                "peer that took more than twice as long as the fastest one at first: it was not "
+                "timed again.",
                 f"Time a draw and step against N in {len(found)} panels.",
             ),
         ),
