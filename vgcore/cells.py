@@ -226,9 +226,7 @@ class LeakyRNN(_Dense):
         leak: float = 1.0,
     ) -> None:
         super().__init__(W_rec, W_in, bias, activation=activation)
-        self.leak = checks.positive("leak", leak)
-        if self.leak > 1.0:
-            raise ValueError(f"leak: found {self.leak}, expected a number above 0 and at most 1")
+        self.leak = checks.share("leak", leak)
 
     def _options(self) -> str:
         return f"{super()._options()}leak={self.leak:g}, "
@@ -316,9 +314,7 @@ class LeakyRNN(_Dense):
         LeakyRNN(n_draws=100, n_hidden=200, n_inputs=0, activation='tanh', leak=0.3, dtype=float64)
         """
         if density is not None:
-            density = checks.positive("density", density)
-            if density > 1.0:
-                raise ValueError(f"density: found {density}, expected above 0 and at most 1")
+            density = checks.share("density", density)
             if init != "gaussian" or law:
                 raise ValueError(
                     f"density={density} makes sparse Gaussian weights, so init={init!r} and its "

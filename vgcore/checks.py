@@ -80,12 +80,18 @@ def room(names: str, shape: tuple[int, ...], itemsize: int = 8) -> None:
 
 
 def number(
-    argument: str, value: object, *, least: float | None = None, above: float | None = None
+    argument: str,
+    value: object,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
 ) -> float:
-    """Return `value` as a finite float, at least `least` or above `above`."""
+    """Return `value` as a finite float, at least `least` or above `above`, and at most `most`."""
     expected = "a finite number"
     expected += "" if least is None else f" of at least {least:g}"
     expected += "" if above is None else f" above {above:g}"
+    expected += "" if most is None else f" and at most {most:g}"
     if isinstance(value, (str, bytes, bool, np.bool_)):
         raise TypeError(f"{argument}: found {value!r}, expected {expected}")
     try:
@@ -95,7 +101,7 @@ def number(
     except OverflowError:
         found = math.inf
     low = (least is not None and found < least) or (above is not None and found <= above)
-    if not math.isfinite(found) or low:
+    if not math.isfinite(found) or low or (most is not None and found > most):
         raise ValueError(f"{argument}: found {found}, expected {expected}")
     return found
 
@@ -103,6 +109,11 @@ def number(
 def positive(argument: str, value: object) -> float:
     """Return `value` as a finite float above zero."""
     return number(argument, value, above=0.0)
+
+
+def share(argument: str, value: object) -> float:
+    """Return `value` as a float above zero and at most one."""
+    return number(argument, value, above=0.0, most=1.0)
 
 
 def fraction(argument: str, value: object, such_as: str) -> float:

@@ -108,9 +108,7 @@ class Leaky(CellKind):
 
     def __post_init__(self) -> None:
         for argument in ("leak", "density"):
-            value = checks.positive(argument, getattr(self, argument))
-            if value > 1.0:
-                raise ValueError(f"{argument}: found {value}, expected above 0 and at most 1")
+            checks.share(argument, getattr(self, argument))
 
     def law(self, init: str, law: Mapping[str, Any], n_hidden: int) -> tuple[str, dict[str, Any]]:
         if self.density == 1.0:
