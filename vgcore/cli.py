@@ -787,7 +787,8 @@ def _print_outcome(folder: Path, page: Path | None, results: Results, as_json: b
     conditions, draws = len(results.conditions), results.n_draws
     cost = results.manifest.get("cost")
     planned = {one.index: one.condition for one in planned_conditions(results.study)}
-    diverged = league.diverged(results.draws, planned)
+    descends = any(condition.remedy.descends for condition in planned.values())
+    diverged = league.diverged(results.draws, planned) if descends else []
     if as_json:
         _print_json(
             {

@@ -72,6 +72,8 @@ class Remedy(Choice):
     against: ClassVar[str] = ""
     only: ClassVar[tuple[str, ...]] = ()
     """Names of the cells it can be used on; all where empty."""
+    descends: ClassVar[bool] = False
+    """Whether its network comes from a descent, which may diverge."""
 
     def factors(self) -> dict[str, Any]:
         """Factors of the condition whose place it takes."""
@@ -267,6 +269,7 @@ class _Penalty(Remedy):
 
     against = "exploding"
     only = ("rnn",)
+    descends = True
     n_updates: int
 
     def __post_init__(self) -> None:
