@@ -18,9 +18,9 @@ import pytest
 
 from vgcore import cli
 from vgcore.bench import child, compare, figures, limits, record, suite, targets, text, timing
-from vgcore.bench.limits import Bound, Limits, Load
+from vgcore.bench.limits import Bound, Limits
 from vgcore.bench.machine import blas_warning, machine, software
-from vgcore.bench.operations import OPERATIONS, OURS, SIZES, Case, find, not_installed, table
+from vgcore.bench.operations import OPERATIONS, OURS, SIZES, Case, Load, find, not_installed, table
 from vgcore.bench.page import write_page
 from vgcore.bench.record import REFERENCE, Row, Run
 from vgcore.bench.timing import Interval

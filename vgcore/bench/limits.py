@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgcore._typing import Array
+from vgcore.bench.operations import Load
 from vgcore.bench.timing import seconds, settle
 from vgcore.environment import thread_count
-from vgcore.kernels.bandwidth import CHAINS, _spin_passes, _sweep_passes
+from vgcore.kernels.bandwidth import CHAINS, _spin_passes, _sweep_passes, _tanh_passes
 from vgcore.kernels.caches import cache_sizes
 from vgcore.kernels.vectors import BYTES, aligned_zeros
 from vgcore.parallel import over_draws
@@ -21,13 +22,6 @@ from vgcore.parallel import over_draws
 DTYPES = ("float32", "float64")
 WORKING_SETS = tuple(2**power for power in range(12, 28))  # 4 KiB to 128 MiB
 _SHORT = WORKING_SETS[1]  # for arithmetic alone: long against the start of a pass
-
-
-class Load(NamedTuple):
-    """Bytes that an operation loads, and how many a thread goes over again and again."""
-
-    bytes: float
-    working_set: float
 
 
 class Bound(NamedTuple):
@@ -110,9 +104,6 @@ class Limits:
 
 def measure(n_threads: int | None = None, rounds: int = 5, length: float = 5e-3) -> Limits:
     """Measure the limits with some threads (None: all), best of rounds of at least `length` s."""
-    # here, since a checkout that `vgcore bench --against` compares with may be older than it
-    from vgcore.kernels.bandwidth import _tanh_passes
-
     n_threads = thread_count(n_threads)
     spin = {
         dtype: _best(_spin_passes, _SHORT, dtype, n_threads, rounds, length)

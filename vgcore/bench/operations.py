@@ -14,7 +14,6 @@ import numpy as np
 
 import vgcore as vg
 from vgcore.bench import peers
-from vgcore.bench.limits import Load
 from vgcore.bench.peers import with_one_thread
 from vgcore.streams import Purpose, Streams
 
@@ -59,6 +58,13 @@ class Problem(NamedTuple):
     ours: Callable[[int | None], Any]
     arrays: tuple[Any, ...]
     constants: tuple[Any, ...]
+
+
+class Load(NamedTuple):
+    """Bytes that an operation loads, and how many a thread goes over again and again."""
+
+    bytes: float
+    working_set: float
 
 
 class Counts(NamedTuple):

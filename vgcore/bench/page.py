@@ -13,8 +13,8 @@ from vgcore import figures as drawing
 from vgcore import report
 from vgcore.bench import figures, targets, text, timing
 from vgcore.bench.compare import STORED_NOISE
-from vgcore.bench.limits import DTYPES, Load
-from vgcore.bench.operations import SIZES
+from vgcore.bench.limits import DTYPES
+from vgcore.bench.operations import SIZES, Load
 from vgcore.bench.record import Run
 from vgcore.report import Drawing
 from vgcore.report.captions import Caption
